@@ -1,0 +1,25 @@
+"""The three outcomes that a run may have besides success; anything else is a bug."""
+
+
+class AgentError(Exception):
+    """Base of the expected errors: the text is one line for the user, naming what and where."""
+
+
+class TransientError(AgentError):
+    """It may work again by itself (link down, camera rebooting): retry with back-off."""
+
+
+class PermanentError(AgentError):
+    """It will not work until somebody acts (wrong password, HTML instead of video): retry rarely, say it once."""
+
+
+class ConfigError(AgentError):
+    """The settings are wrong: exit 78, or refuse them; the text names the key (and file:line:column)."""
+
+
+class UsageError(AgentError):
+    """The command cannot do what was asked; `exit_code` is the process's exit code (see `agent.exits`)."""
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,112 @@
+"""The words of the frame's path: codec, frame, clip, item."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Codec(IntEnum):
+    """How a frame is coded; the number is the one on the wire (docs/protocol.md)."""
+
+    JPEG = 1
+    H264 = 2
+    H265 = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture as the camera coded it.
+
+    `data` is exactly what the camera sent. `pts_ns` is monotonic on this machine, `wall_ns` UTC.
+    `index` counts 0, 1, 2… within a run; 0 begins a run, a gap is a loss. `luma` (height × width,
+    uint8) is present only where the source has it for nothing.
+    """
+
+    codec: Codec
+    data: bytes
+    keyframe: bool
+    pts_ns: int
+    wall_ns: int
+    index: int
+    luma: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in shares of the picture: x, y of the upper left corner, width, height, all 0..1."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the detector says of one frame.
+
+    `score` is the share of the picture that moves (0..1); `boxes` are where; `reason` is one word for
+    why (`motion`) or why not (`still`, `learning`, `light`, …).
+    """
+
+    moving: bool
+    score: float = 0.0
+    boxes: tuple[Box, ...] = ()
+    reason: str = "still"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Consecutive frames of one run and one event, at most a second long; the first `preroll` frames precede it."""
+
+    event: int
+    frames: tuple[Frame, ...]
+    preroll: int = 0
+
+
+class ItemType(IntEnum):
+    """What an item's payload is; the number is the one on the wire (docs/protocol.md)."""
+
+    STILL = 1
+    CLIP = 2
+    EVENT = 3
+
+    @property
+    def media_type(self) -> str:
+        return _MEDIA_TYPES[self]
+
+
+_MEDIA_TYPES = {
+    ItemType.STILL: "image/jpeg",
+    ItemType.CLIP: "application/vnd.camera-agent.clip",
+    ItemType.EVENT: "application/json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The unit of outbox, wire and store; (camera, spool, seq) names it for ever.
+
+    `sha256` is of `payload`, made at capture. `event` is 0 for an item outside an event. `wall_ns` is
+    the time of its first frame.
+    """
+
+    camera: str
+    spool: str
+    seq: int
+    type: ItemType
+    event: int
+    wall_ns: int
+    payload: bytes
+    sha256: bytes
+
+    @staticmethod
+    def digest(payload: bytes) -> bytes:
+        return hashlib.sha256(payload).digest()

@@ -1,0 +1,50 @@
+"""The ways out: the Sink protocol and the registry of its kinds."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.hub import Hub
+from agent.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What one camera offers to a sink: items to deliver for certain, and live frames while somebody looks."""
+
+    camera: str
+    outbox: Outbox
+    live: Hub
+
+
+class Sink(Protocol):
+    """A way out. Its fields are its settings in the configuration file."""
+
+    async def run(self, feed: Feed) -> None:
+        """Connect once, deliver items and acknowledge them to the outbox; raise when the way out is gone.
+
+        Raises TransientError or PermanentError with one line that names the address (without secrets).
+        """
+        ...
+
+    @property
+    def label(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A registry row: where the class is."""
+
+    module: str
+    name: str
+
+    def load(self) -> type[Sink]:
+        cls: type[Sink] = getattr(importlib.import_module(self.module), self.name)
+        return cls
+
+
+KINDS: dict[str, Kind] = {
+    "websocket": Kind("agent.sinks.websocket", "WebSocketSink"),
+}

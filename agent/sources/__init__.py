@@ -1,0 +1,83 @@
+"""The ways in from a device: the Source protocol and the registry of its kinds."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.errors import UsageError
+from agent.frame import Frame
+
+Publish = Callable[[Frame], None]
+
+
+class Source(Protocol):
+    """A way in from one device. Its fields are its settings in the configuration file."""
+
+    async def run(self, publish: Publish) -> None:
+        """Connect once and publish every frame; return or raise when the camera is gone. Never retry.
+
+        Raises TransientError or PermanentError with one line that names the camera's address
+        (without secrets). Frame `index` starts at 0. Ends within 1 s of cancellation and closes all it opened.
+        """
+        ...
+
+    @property
+    def label(self) -> str:
+        """The device in a few words for people, without secrets: `http://192.168.0.20/video.cgi`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A registry row: where the class is, and which URL schemes on the command line mean it.
+
+    The class has `from_url(text: str) -> Source`, which raises UsageError for text that it cannot take.
+    """
+
+    module: str
+    name: str
+    schemes: tuple[str, ...] = ()
+
+    def load(self) -> type[Source]:
+        cls: type[Source] = getattr(importlib.import_module(self.module), self.name)
+        return cls
+
+
+KINDS: dict[str, Kind] = {
+    "mjpeg": Kind("agent.sources.mjpeg", "MjpegSource", ("http",)),
+    "dcs920": Kind("agent.sources.mjpeg", "Dcs920Source", ("dcs920",)),
+    "webcam": Kind("agent.sources.webcam", "WebcamSource", ("webcam",)),
+    "file": Kind("agent.sources.file", "FileSource", ("file",)),
+    "demo": Kind("agent.sources.demo", "DemoSource", ("demo",)),
+}
+
+
+def from_text(text: str) -> Source:
+    """The source that a word on the command line names: `demo`, `0`, a file or folder, or a URL.
+
+    Raises UsageError (exit 66) with what would have been understood.
+    """
+    import os
+
+    scheme, sep, _ = text.partition("://")
+    if not sep:
+        if text == "demo":
+            scheme = "demo"
+        elif text.isdigit() or text.startswith("/dev/video"):
+            scheme = "webcam"
+        elif os.path.exists(text):
+            scheme = "file"
+        else:
+            raise UsageError(
+                f"no such camera: '{text}' (demo, a webcam number, a video file or folder, "
+                "http://user:password@host/video.cgi or dcs920://user:password@host)",
+                66,
+            )
+    for kind in KINDS.values():
+        if scheme.lower() in kind.schemes:
+            return kind.load().from_url(text)  # type: ignore[attr-defined, no-any-return]
+    known = ", ".join(f"{s}://" for k in KINDS.values() for s in k.schemes if s not in ("file", "demo", "webcam"))
+    raise UsageError(f"no such camera: '{scheme}://' is not a scheme I know (one of {known})", 66)
