@@ -29,3 +29,11 @@ class Detector(Protocol):
     def update(self, luma: NDArray[np.uint8], pts_s: float) -> Decision:
         """`luma`: height × width uint8 (any size; a change of size starts anew); `pts_s`: seconds, rising."""
         ...
+
+
+def create(settings: MotionSettings) -> Detector:
+    """The detector for these settings; loads OpenCV and numpy, so call it only where frames are looked at."""
+    from agent.motion.detector import MotionDetector
+    from agent.motion.tuning import tuned
+
+    return MotionDetector(tuned(settings.sensitivity))
