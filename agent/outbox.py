@@ -24,6 +24,10 @@ class Outbox(Protocol):
         """Everything up to `upto`, and the closed ranges `have`, is durable at the other end."""
         ...
 
+    def refuse(self, seq: int) -> None:
+        """The other end will never take this item: give it up, counted."""
+        ...
+
     def dropped(self) -> list[tuple[int, int]]:
         """Closed ranges of numbers given up and not yet acknowledged by the other end."""
         ...
@@ -88,7 +92,6 @@ class MemoryOutbox:
             self._emptied.set()
 
     def refuse(self, seq: int) -> None:
-        """The other end will never take this item: give it up, counted."""
         if seq in self._items:
             self._give_up(seq)
             if not self._items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ class Feed:
     camera: str
     outbox: Outbox
     live: Hub
+    up: Callable[[], None] = lambda: None  # to be called when the other end has accepted the session
 
 
 class Sink(Protocol):

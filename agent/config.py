@@ -1,0 +1,239 @@
+"""YAML to a validated model; every error names file:line:column, the key and, where it can, a suggestion.
+
+YAML is read as text with few types (true/false, numbers, null): `off`, `22:30` and `010` stay what was
+written, and a key that stands twice is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from agent.errors import ConfigError
+
+
+class Loadable(Protocol):
+    """A registry row: `load()` gives the settings class of a `type:` word."""
+
+    def load(self) -> type[Any]: ...
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML 1.1's surprises taken out."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("tag:yaml.org,2002:int", r"^(?:[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+)$", "-+0123456789"),
+    ("tag:yaml.org,2002:float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    ("tag:yaml.org,2002:null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, at a 1-based line and column of the file."""
+
+    line: int
+    column: int
+    text: str
+    width: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What may stand under a key.
+
+    `cls`: a settings class. `kinds`: a registry, chosen by the mapping's `type:`. `many`: "" for one,
+    "list", or "map" (names to values). `default`: the value when the key is missing; REQUIRED if it may not be.
+    """
+
+    cls: type[Any] | None = None
+    kinds: Mapping[str, Loadable] | None = None
+    many: str = ""
+    default: Any = None
+    fields: Mapping[str, Field] | None = None
+
+
+REQUIRED: Any = object()
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class Reader:
+    """Reads one file after a tree of Fields and collects all its problems."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self.lines = text.splitlines()
+        self.problems: list[Problem] = []
+        self._text = text
+
+    def read(self, fields: Mapping[str, Field]) -> dict[str, Any]:
+        """The values by key; raises ConfigError with all problems at once."""
+        values: dict[str, Any] = {}
+        node = self._compose()
+        if node is not None:
+            values = self._section(node, fields, "")
+        if self.problems:
+            raise ConfigError("\n".join(self._show(p) for p in sorted(self.problems, key=_place)))
+        return values
+
+    def _compose(self) -> yaml.Node | None:
+        try:
+            node = yaml.compose(self._text, Loader=_Loader)
+        except yaml.MarkedYAMLError as e:
+            mark = e.problem_mark or e.context_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            self.problems.append(Problem(line, column, f"not YAML: {e.problem or e.context}"))
+            return None
+        except yaml.YAMLError as e:
+            self.problems.append(Problem(1, 1, f"not YAML: {str(e).splitlines()[0]}"))
+            return None
+        if node is None:
+            self.problems.append(Problem(1, 1, "the file is empty"))
+        return node
+
+    def _error(self, node: yaml.Node, text: str) -> None:
+        mark = node.start_mark
+        width = len(node.value) if isinstance(node, yaml.ScalarNode) and "\n" not in node.value else 1
+        self.problems.append(Problem(mark.line + 1, mark.column + 1, text, max(width, 1)))
+
+    def _keys(self, node: yaml.Node, known: Sequence[str], where: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """The mapping's known keys; complains of what is no mapping, unknown or stands twice."""
+        if not isinstance(node, yaml.MappingNode):
+            self._error(node, f"{where or 'the file'}: expected a mapping of keys ({', '.join(known)})")
+            return {}
+        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            if key in found:
+                self._error(key_node, f"key '{key}' stands twice, first in line {found[key][0].start_mark.line + 1}")
+            elif known and key not in known:
+                self._error(key_node, f"unknown key '{key}'{_suggest(key, known)}")
+            else:
+                found[key] = (key_node, value_node)
+        return found
+
+    def _section(self, node: yaml.Node, fields: Mapping[str, Field], where: str) -> dict[str, Any]:
+        found = self._keys(node, tuple(fields), where)
+        values: dict[str, Any] = {}
+        for key, field in fields.items():
+            path = f"{where}.{key}" if where else key
+            if key in found:
+                values[key] = self._many(found[key][1], field, path)
+            elif field.default is REQUIRED:
+                self._error(node, f"missing key '{path}'")
+            else:
+                values[key] = field.default
+        return values
+
+    def _many(self, node: yaml.Node, field: Field, where: str) -> Any:
+        if field.many == "list":
+            if not isinstance(node, yaml.SequenceNode):
+                self._error(node, f"{where}: expected a list (lines that start with '- ')")
+                return []
+            return [self._value(n, field, f"{where}[{i}]") for i, n in enumerate(node.value)]
+        if field.many == "map":
+            out = {}
+            for name, (key_node, value_node) in self._keys(node, (), where).items():
+                if not NAME.fullmatch(name):
+                    self._error(key_node, f"{where}: '{name}' is no name (a-z, 0-9 and -, at most 63)")
+                out[name] = self._value(value_node, field, f"{where}.{name}")
+            return out
+        return self._value(node, field, where)
+
+    def _value(self, node: yaml.Node, field: Field, where: str) -> Any:
+        if field.fields is not None:
+            return self._section(node, field.fields, where)
+        if field.kinds is not None:
+            return self._kind(node, field.kinds, where)
+        if field.cls is not None and dataclasses.is_dataclass(field.cls):
+            return self._object(node, field.cls, where, ())
+        return self._plain(node, field.cls, where)
+
+    def _kind(self, node: yaml.Node, kinds: Mapping[str, Loadable], where: str) -> Any:
+        """A mapping whose `type:` picks the class."""
+        if not isinstance(node, yaml.MappingNode):
+            self._error(node, f"{where}: expected a mapping with 'type: {' | '.join(kinds)}'")
+            return None
+        for key_node, value_node in node.value:
+            if key_node.value == "type":
+                name = value_node.value if isinstance(value_node, yaml.ScalarNode) else "?"
+                if name in kinds:
+                    return self._object(node, kinds[name].load(), where, ("type",))
+                self._error(value_node, f"unknown type '{name}'{_suggest(name, tuple(kinds), ' (one of {})')}")
+                return None
+        self._error(node, f"{where}: missing key 'type' (one of {', '.join(kinds)})")
+        return None
+
+    def _object(self, node: yaml.Node, cls: type[Any], where: str, extra: tuple[str, ...]) -> Any:
+        names = tuple(f.name for f in dataclasses.fields(cls) if f.init)
+        found = self._keys(node, (*extra, *names), where)
+        data = {k: _construct(v) for k, (_, v) in found.items() if k not in extra}
+        try:
+            return TypeAdapter(cls).validate_python(data)
+        except ConfigError as e:
+            self._error(node, f"{where}: {e}")
+        except ValidationError as e:
+            for err in e.errors():
+                key = str(err["loc"][0]) if err["loc"] else ""
+                at = found[key][1] if key in found else node
+                text = f"missing key '{where}.{key}'" if err["type"].startswith("missing") else _say(err["msg"])
+                self._error(at, text if err["type"].startswith("missing") else f"{where}.{key}: {text}")
+        return None
+
+    def _plain(self, node: yaml.Node, cls: Any, where: str) -> Any:
+        try:
+            return TypeAdapter(cls).validate_python(_construct(node))
+        except ValidationError as e:
+            self._error(node, f"{where}: {_say(e.errors()[0]['msg'])}")
+            return None
+
+    def _show(self, p: Problem) -> str:
+        line = self.lines[p.line - 1] if p.line <= len(self.lines) else ""
+        caret = " " * (p.column - 1) + "^" * max(1, min(p.width, len(line) - p.column + 1))
+        return f"{self.path}:{p.line}:{p.column}: error: {p.text}\n{p.line:6d} | {line}\n       | {caret}"
+
+
+def read_file(path: Path, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The values of a YAML file after `fields`; raises ConfigError that shows every problem."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror}") from None
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {e.start})") from None
+    return Reader(str(path), text).read(fields)
+
+
+def _construct(node: yaml.Node) -> Any:
+    loader = _Loader("")
+    try:
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _suggest(word: str, known: Sequence[str], otherwise: str = "") -> str:
+    near = difflib.get_close_matches(word, known, 1, 0.6)
+    hint = f", did you mean '{near[0]}'?" if near else ""
+    return hint + otherwise.format(", ".join(known))
+
+
+def _say(message: str) -> str:
+    """pydantic's sentence, starting small as ours do."""
+    return message[:1].lower() + message[1:]
+
+
+def _place(p: Problem) -> tuple[int, int]:
+    return p.line, p.column

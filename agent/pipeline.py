@@ -1,0 +1,227 @@
+"""One camera wired: source → hub, recorder and detector → outboxes → sinks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from agent.clock import Clock, SystemClock
+from agent.frame import Box, Clip, Decision, Frame, ItemType
+from agent.hub import Hub
+from agent.media import clip as clips
+from agent.outbox import MemoryOutbox
+from agent.recorder import Closed, EventSettings, Opened, Recorder
+from agent.sinks import Feed, Sink
+from agent.sources import Source
+from agent.supervise import Health, supervise
+
+log = logging.getLogger(__name__)
+
+Analyse = Callable[[Frame], Decision]
+Observer = Callable[[str, Opened | Closed], None]
+DRAIN_S = 1.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """One camera's numbers since its start."""
+
+    frames: int = 0
+    frame_bytes: int = 0
+    lost_frames: int = 0
+    analysed: int = 0
+    undecodable: int = 0
+    moving: int = 0
+    events: int = 0
+    clips: int = 0
+    clip_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Way:
+    """One sink with its own outbox, so that one that is away holds nobody up."""
+
+    sink: Sink
+    outbox: MemoryOutbox
+    health: Health = field(default_factory=Health)
+
+
+class Pipeline:
+    """Runs one camera until cancelled; `stop` lets what is open leave first.
+
+    `analyse` decodes and judges one frame (in a thread of its own); None records nothing and only
+    serves live view. It is called at most `analyses_per_s` times a second, with the newest frame.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        sinks: list[Sink],
+        *,
+        analyse: Analyse | None,
+        analyses_per_s: float = 5.0,
+        events: EventSettings | None = None,
+        outbox_bytes: int = 32 * 1024 * 1024,
+        observer: Observer | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.hub = Hub()
+        self.counters = Counters()
+        self.health = Health()
+        self.decision = Decision(False)
+        self.fps = 0.0
+        self.size: tuple[int, int] | None = None
+        self.started = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.ways = [Way(s, MemoryOutbox(name, outbox_bytes)) for s in sinks]
+        self.recorder = Recorder(events or EventSettings(), self._emit, outbox_bytes)
+        self._analyse = analyse
+        self._period_ns = round(1e9 / analyses_per_s)
+        self._observer = observer
+        self._clock = clock or SystemClock()
+        self._due_ns = 0
+        self._last: Frame | None = None
+        self._newest: Frame | None = None
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Returns when the source has no more to come and everything was delivered."""
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(self._deliver(w), name=f"{self.name}: {w.sink.label}") for w in self.ways]
+            if self._analyse is not None:
+                helpers.append(group.create_task(self._watch(self._analyse), name=f"{self.name}: motion"))
+            await supervise(self.name, self._capture, self.health, clock=self._clock, once=True)
+            self.ended.set()
+            await self.stop()
+            for task in helpers:
+                task.cancel()
+
+    async def _capture(self) -> None:
+        try:
+            await self.source.run(self._publish)
+        finally:
+            self.recorder.end("source")
+            self._newest = None
+
+    async def stop(self) -> None:
+        """Close the running event and give the sinks a moment to deliver what waits."""
+        self.recorder.end("stop")
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await asyncio.gather(*(w.outbox.drained() for w in self.ways if w.health.up))
+        except TimeoutError:
+            pass
+
+    def _publish(self, frame: Frame) -> None:
+        """Called by the source for every frame; never waits."""
+        c = self.counters
+        c.frames += 1
+        c.frame_bytes += len(frame.data)
+        self.health.progress += 1
+        last = self._last
+        if frame.index == 0 or last is None:
+            self._begin()
+        else:
+            c.lost_frames += frame.index - last.index - 1
+            gap = (frame.pts_ns - last.pts_ns) / 1e9
+            if gap > 0:
+                self.fps += 0.05 * (1.0 / gap - self.fps) if self.fps else 1.0 / gap
+        self._last = frame
+        self.hub.publish(frame)
+        self.recorder.frame(frame)
+        if self._analyse is not None and frame.pts_ns >= self._due_ns:
+            # The grid of due times keeps the mean rate when frames come a little early or late.
+            self._due_ns = max(self._due_ns + self._period_ns, frame.pts_ns + self._period_ns // 2)
+            self._newest = frame
+            self._wake.set()
+
+    def _begin(self) -> None:
+        self.health.worked(self.name, self._clock)
+        self.fps = 0.0
+        self._due_ns = 0
+        self.started.set()
+
+    async def _watch(self, analyse: Analyse) -> None:
+        """Judge the newest frame whenever one is due."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix=f"motion-{self.name}") as pool:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                frame, self._newest = self._newest, None
+                if frame is None:
+                    continue
+                try:
+                    decision = await loop.run_in_executor(pool, analyse, frame)
+                except ValueError as e:
+                    self._undecodable(e)
+                    continue
+                self.counters.analysed += 1
+                self.counters.moving += decision.moving
+                self.decision = decision
+                self.recorder.decision(frame, decision)
+
+    def _undecodable(self, e: ValueError) -> None:
+        self.counters.undecodable += 1
+        level = logging.WARNING if self.counters.undecodable == 1 else logging.DEBUG
+        log.log(level, "%s: a picture could not be judged: %s", self.name, e)
+
+    async def _deliver(self, way: Way) -> None:
+        name = f"{self.name} → {way.sink.label}"
+        feed = Feed(self.name, way.outbox, self.hub, lambda: way.health.worked(name, self._clock))
+        await supervise(name, lambda: way.sink.run(feed), way.health, clock=self._clock)
+
+    def _emit(self, what: Opened | Clip | Closed) -> None:
+        """What the recorder lets go becomes an item in every outbox."""
+        if isinstance(what, Clip):
+            payload = clips.pack(what.frames, what.preroll)
+            self.counters.clips += 1
+            self.counters.clip_bytes += len(payload)
+            self._put(ItemType.CLIP, what.event, what.frames[0].wall_ns, payload)
+            return
+        record = _opened(what) if isinstance(what, Opened) else _closed(what)
+        self._put(ItemType.EVENT, what.event, what.wall_ns, json.dumps(record, separators=(",", ":")).encode())
+        if isinstance(what, Opened):
+            self.counters.events += 1
+        if self._observer is not None:
+            self._observer(self.name, what)
+
+    def _put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> None:
+        for way in self.ways:
+            way.outbox.put(type_, event, wall_ns, payload)
+
+
+def _boxes(boxes: tuple[Box, ...]) -> list[list[float]]:
+    return [[round(v, 4) for v in (b.x, b.y, b.w, b.h)] for b in boxes]
+
+
+def _opened(o: Opened) -> dict[str, object]:
+    return {
+        "event": o.event,
+        "state": "open",
+        "wall_ns": o.wall_ns,
+        "score": round(o.decision.score, 4),
+        "reason": o.decision.reason,
+        "boxes": _boxes(o.decision.boxes),
+        "follows": o.follows,
+    }
+
+
+def _closed(c: Closed) -> dict[str, object]:
+    return {
+        "event": c.event,
+        "state": "closed",
+        "wall_ns": c.wall_ns,
+        "end_ns": c.end_ns,
+        "peak": round(c.peak, 4),
+        "boxes": _boxes(c.boxes),
+        "frames": c.frames,
+        "why": c.why,
+    }

@@ -1,0 +1,227 @@
+"""Events with exact pre-roll and post-roll, cut into short clips while they happen; pure: no I/O, no clock.
+
+Time is the frames' own `pts_ns`. A decision may come later than the frames after its own (analysis is
+slower than capture): the pre-roll is measured from the frame that was judged, not from now.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+from agent.errors import ConfigError
+from agent.frame import Box, Clip, Decision, Frame
+
+SECOND = 1_000_000_000
+SHORT_NS = 250_000_000  # a clip's length while an event is young: who pulls the plug has lost at most this
+LONG_NS = SECOND
+YOUNG_NS = 2 * SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSettings:
+    """Seconds around the motion, and when an event is cut."""
+
+    pre_roll_s: Annotated[float, Ge(0), Le(60)] = 2.0
+    post_roll_s: Annotated[float, Ge(0), Le(600)] = 5.0
+    merge_gap_s: Annotated[float, Ge(0), Le(600)] = 5.0
+    longest_s: Annotated[float, Gt(0), Le(86400)] = 600.0
+
+    def __post_init__(self) -> None:
+        if self.merge_gap_s > self.post_roll_s + self.pre_roll_s:
+            raise ConfigError(
+                f"merge_gap_s ({self.merge_gap_s:g}) is more than post_roll_s + pre_roll_s "
+                f"({self.post_roll_s + self.pre_roll_s:g}): frames between merged events would be lost"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An event began: `wall_ns` of the motion's first frame; `follows` is the event that it continues, or 0."""
+
+    event: int
+    wall_ns: int
+    decision: Decision
+    follows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """An event ended. `why`: quiet, long, source (the run ended) or stop."""
+
+    event: int
+    wall_ns: int
+    end_ns: int
+    peak: float
+    frames: int
+    why: str
+    boxes: tuple[Box, ...] = ()
+
+
+Emit = Callable[[Opened | Clip | Closed], None]
+
+
+@dataclass(slots=True)
+class _Open:
+    """The running event."""
+
+    number: int
+    first: Frame
+    last_motion: Frame
+    peak: Decision
+    frames: int = 0
+
+
+class Recorder:
+    """One camera's events. Feed `frame` and `decision`; what leaves goes to `emit` in order.
+
+    Keeps at most `max_bytes` of pre-roll; older frames go first and are counted in `preroll_trimmed`.
+    """
+
+    def __init__(self, settings: EventSettings, emit: Emit, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self._pre_ns = round(settings.pre_roll_s * SECOND)
+        self._post_ns = round(settings.post_roll_s * SECOND)
+        self._gap_ns = max(self._post_ns, round(settings.merge_gap_s * SECOND))
+        self._longest_ns = round(settings.longest_s * SECOND)
+        self._emit = emit
+        self._max_bytes = max_bytes
+        self._ring: deque[Frame] = deque()  # frames that no clip holds yet, oldest first
+        self._ring_bytes = 0
+        self._event: _Open | None = None
+        self._last_wall_ns = 0
+        self.events = 0
+        self.preroll_trimmed = 0
+
+    @property
+    def event(self) -> int:
+        """Number of the running event, 0 for none."""
+        return self._event.number if self._event else 0
+
+    def frame(self, frame: Frame) -> None:
+        """A captured frame; index 0 begins a new run and closes the event of the old one."""
+        if frame.index == 0:
+            self.end("source")
+        self._ring.append(frame)
+        self._ring_bytes += len(frame.data)
+        if self._event is None:
+            self._trim(frame)
+        else:
+            self._advance(self._event, frame)
+
+    def decision(self, frame: Frame, decision: Decision) -> None:
+        """What the detector says of a frame given before; decisions for a run that has ended are ignored."""
+        if not decision.moving:
+            return
+        if self._event is not None:
+            if frame.pts_ns < self._event.first.pts_ns:
+                return
+            self._event.last_motion = frame
+            if decision.score > self._event.peak.score:
+                self._event.peak = decision
+        elif self._ring and frame.pts_ns >= self._ring[-1].pts_ns - max(self._gap_ns, SECOND):
+            self._open(frame, decision, 0)
+
+    def end(self, why: str) -> None:
+        """The run or the program ends: what is open leaves at once, the rest is forgotten."""
+        if self._event is not None:
+            self._flush(self._event, len(self._ring))
+            self._close(self._event, why)
+        self._ring.clear()
+        self._ring_bytes = 0
+
+    def _open(self, frame: Frame, decision: Decision, follows: int) -> None:
+        self.events += 1
+        event = self._event = _Open(self.events, frame, frame, decision)
+        self._emit(Opened(event.number, frame.wall_ns, decision, follows))
+        while self._ring and self._ring[0].pts_ns < frame.pts_ns - self._pre_ns:
+            self._pop()
+        self._flush(event, len(self._ring))
+
+    def _advance(self, event: _Open, frame: Frame) -> None:
+        """One more frame of a running event: cut a clip, end, or cut the event when it is long."""
+        quiet = frame.pts_ns - event.last_motion.pts_ns
+        if quiet > self._post_ns:
+            self._flush(event, sum(f.pts_ns <= event.last_motion.pts_ns + self._post_ns for f in self._ring))
+            if quiet > self._gap_ns:
+                self._close(event, "quiet")
+                self._trim(frame)
+            return
+        age = frame.pts_ns - event.first.pts_ns
+        span = frame.pts_ns - self._ring[0].pts_ns + self._interval()
+        if span >= (SHORT_NS if age < YOUNG_NS else LONG_NS):
+            self._flush(event, len(self._ring))
+        if age >= self._longest_ns:
+            self._cut(event, frame)
+
+    def _interval(self) -> int:
+        """Time that the next frame will add; a clip is cut before it grows over its length."""
+        if len(self._ring) < 2:
+            return 0
+        return (self._ring[-1].pts_ns - self._ring[0].pts_ns) // (len(self._ring) - 1)
+
+    def _cut(self, event: _Open, frame: Frame) -> None:
+        self._flush(event, len(self._ring))
+        last, peak = event.last_motion, event.peak
+        self._close(event, "long")
+        self._open(frame, peak, event.number)
+        assert self._event is not None
+        self._event.last_motion = last
+
+    def _close(self, event: _Open, why: str) -> None:
+        end_ns = min(event.last_motion.wall_ns + self._post_ns, max(self._ring_end_ns(), event.last_motion.wall_ns))
+        self._event = None
+        self._emit(
+            Closed(
+                event.number,
+                event.first.wall_ns,
+                end_ns,
+                event.peak.score,
+                event.frames,
+                why,
+                event.peak.boxes,
+            )
+        )
+
+    def _ring_end_ns(self) -> int:
+        return self._ring[-1].wall_ns if self._ring else self._last_wall_ns
+
+    def _flush(self, event: _Open, count: int) -> None:
+        """Emit the ring's first `count` frames as clips no longer than the event's age allows."""
+        frames = [self._pop() for _ in range(count)]
+        if frames:
+            self._last_wall_ns = frames[-1].wall_ns
+        event.frames += len(frames)
+        for group in _groups(frames, event.first.pts_ns):
+            preroll = sum(f.pts_ns < event.first.pts_ns for f in group)
+            self._emit(Clip(event.number, tuple(group), preroll))
+
+    def _trim(self, newest: Frame) -> None:
+        """Forget frames older than the pre-roll, counted from the oldest that a late decision may name."""
+        limit = newest.pts_ns - self._pre_ns - SECOND
+        while self._ring and self._ring[0].pts_ns < limit:
+            self._pop()
+        while self._ring_bytes > self._max_bytes and len(self._ring) > 1:
+            self._pop()
+            self.preroll_trimmed += 1
+
+    def _pop(self) -> Frame:
+        frame = self._ring.popleft()
+        self._ring_bytes -= len(frame.data)
+        return frame
+
+
+def _groups(frames: list[Frame], start_ns: int) -> Iterator[list[Frame]]:
+    """Cut frames into stretches of at most a second, at most 250 ms within the event's first 2 s."""
+    group: list[Frame] = []
+    for frame in frames:
+        young = 0 <= frame.pts_ns - start_ns < YOUNG_NS
+        if group and frame.pts_ns - group[0].pts_ns >= (SHORT_NS if young else LONG_NS):
+            yield group
+            group = []
+        group.append(frame)
+    if group:
+        yield group
