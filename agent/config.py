@@ -54,7 +54,7 @@ class Problem:
 class Field:
     """What may stand under a key.
 
-    `cls`: a settings class. `kinds`: a registry, chosen by the mapping's `type:`. `many`: "" for one,
+    `cls`: a settings class; `lazy`: one that is imported when the key is there. `kinds`: a registry, chosen by the mapping's `type:`. `many`: "" for one,
     "list", or "map" (names to values). `default`: the value when the key is missing; REQUIRED if it may not be.
     """
 
@@ -63,6 +63,7 @@ class Field:
     many: str = ""
     default: Any = None
     fields: Mapping[str, Field] | None = None
+    lazy: Loadable | None = None
 
 
 REQUIRED: Any = object()
@@ -157,9 +158,10 @@ class Reader:
             return self._section(node, field.fields, where)
         if field.kinds is not None:
             return self._kind(node, field.kinds, where)
-        if field.cls is not None and dataclasses.is_dataclass(field.cls):
-            return self._object(node, field.cls, where, ())
-        return self._plain(node, field.cls, where)
+        cls = field.lazy.load() if field.lazy else field.cls
+        if cls is not None and dataclasses.is_dataclass(cls):
+            return self._object(node, cls, where, ())
+        return self._plain(node, cls, where)
 
     def _kind(self, node: yaml.Node, kinds: Mapping[str, Loadable], where: str) -> Any:
         """A mapping whose `type:` picks the class."""

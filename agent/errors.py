@@ -10,7 +10,14 @@ class TransientError(AgentError):
 
 
 class PermanentError(AgentError):
-    """It will not work until somebody acts (wrong password, HTML instead of video): retry rarely, say it once."""
+    """It will not work until somebody acts (wrong password, HTML instead of video): retry rarely, say it once.
+
+    `exit_code` is what a one-shot command exits with: 69 unreachable, 66 no such camera, 77 not permitted.
+    """
+
+    def __init__(self, message: str, exit_code: int = 69) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class ConfigError(AgentError):

@@ -20,6 +20,7 @@ RETURNED = "it ended the connection"
 class Health:
     """What a supervised run is doing, for status lines and the watchdog.
 
+    `refused`: the last try ended for a reason that somebody must mend; `exit_code` is for one-shot commands.
     `progress` counts whatever shows life (frames, attempts): the watchdog is fed while it rises.
     """
 
@@ -29,6 +30,8 @@ class Health:
     failures: int = 0
     progress: int = 0
     since_ns: int = 0
+    refused: bool = False
+    exit_code: int = 69
     _quiet: bool = field(default=False, repr=False)
 
     def worked(self, name: str, clock: Clock) -> None:
@@ -37,6 +40,7 @@ class Health:
         if self.up:
             return
         self.up = True
+        self.refused = False
         self.failures = 0
         self.since_ns = clock.wall_ns()
         if self._quiet:
@@ -86,6 +90,7 @@ async def supervise(
             health.failed(name, str(e), logging.WARNING, clock)
             wait = backoff_s(health.failures, rng)
         except PermanentError as e:
+            health.refused, health.exit_code = True, e.exit_code
             health.failed(name, str(e), logging.ERROR, clock)
             wait = REFUSED_S
         await clock.sleep(wait)

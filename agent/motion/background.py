@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from agent.motion.tuning import Tuning
 
 BOX3 = np.ones((3, 3), np.uint8)
-RISE_S = 1.0
 
 
 def outside(plane: Plane, reference: Plane) -> Plane:
@@ -31,14 +30,16 @@ class Background:
         self.mean = plane.astype(np.float32)
         self.stray = np.full(plane.shape, 2.0, np.float32)
         self.unrest = np.full(plane.shape, 1.0, np.float32)
+        self.heat = np.zeros(plane.shape, np.float32)
         self.blocked_s = np.zeros(plane.shape, np.float32)
         self._age_s = 0.0
         self._set_limits()
 
     def _set_limits(self) -> None:
         t = self._tuning
-        self.limit = np.maximum(cv2.convertScaleAbs(self.stray, alpha=t.spread_gain), round(t.floor))
-        self.change_limit = np.maximum(cv2.convertScaleAbs(self.unrest, alpha=t.spread_gain), round(t.change_floor))
+        stray = cv2.dilate(self.stray, BOX3) if t.dil else self.stray
+        self.limit = np.maximum(cv2.convertScaleAbs(stray, alpha=t.spread_gain), round(t.floor))
+        self.change_limit = np.maximum(cv2.convertScaleAbs(self.unrest, alpha=t.change_gain), round(t.change_floor))
 
     def relight(self, gain: float, offset: float) -> None:
         """Take the picture's light as the background's."""
@@ -48,7 +49,7 @@ class Background:
         self,
         plane: Plane,
         away: Plane,
-        changed: Plane | None,
+        changed: Plane,
         active: Plane | None,
         dt_s: float,
     ) -> None:
@@ -56,31 +57,27 @@ class Background:
         t = self._tuning
         self._age_s += dt_s
         rate = _rate(dt_s, min(t.learn_s, 0.5 + self._age_s))
+        now_hot = cv2.bitwise_and(cv2.compare(changed, round(t.change_floor), cv2.CMP_GT), cv2.compare(away, round(t.floor), cv2.CMP_GT))
+        cv2.accumulateWeighted(now_hot, self.heat, _rate(dt_s, min(t.heat_s, t.heat0_s + self._age_s)))
         free = None
         if active is not None:
             self.blocked_s[active > 0] += dt_s
             self.blocked_s[active == 0] = 0
             free = ((active == 0) | (self.blocked_s > t.block_s)).astype(np.uint8)
         cv2.accumulateWeighted(plane, self.mean, rate, free)
-        self._follow(self.stray, away, free, dt_s)
-        if changed is not None:
-            self._follow(self.unrest, changed, free, dt_s)
+        lively = None if active is None else cv2.bitwise_and(active, cv2.compare(changed, self.change_limit, cv2.CMP_GT))
+        self._follow(self.stray, away, active, lively, dt_s)
+        self._follow(self.unrest, changed, active, lively if t.unrest_active else None, dt_s)
         self._set_limits()
 
-    def _follow(
-        self,
-        spread: Floats,
-        seen: Plane,
-        free: Plane | None,
-        dt_s: float,
-    ) -> None:
+    def _follow(self, spread: Floats, seen: Plane, active: Plane | None, lively: Plane | None, dt_s: float) -> None:
         higher = cv2.compare(seen.astype(np.float32), spread, cv2.CMP_GT)
-        if free is not None:
-            higher = cv2.bitwise_and(higher, higher, mask=free)
-            lower = cv2.subtract(free * 255, higher)
-        else:
-            lower = cv2.bitwise_not(higher)
-        cv2.accumulateWeighted(seen, spread, _rate(dt_s, RISE_S), higher)
+        lower = cv2.bitwise_not(higher)
+        if active is not None:
+            if lively is not None:
+                cv2.accumulateWeighted(seen, spread, _rate(dt_s, self._tuning.active_rise_s), cv2.bitwise_and(higher, lively))
+            higher = cv2.subtract(higher, active)
+        cv2.accumulateWeighted(seen, spread, _rate(dt_s, self._tuning.rise_s), higher)
         cv2.accumulateWeighted(seen, spread, _rate(dt_s, self._tuning.calm_s), lower)
 
 

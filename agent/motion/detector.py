@@ -40,6 +40,7 @@ class MotionDetector:
         self._seen: Decision = STILL
         self._before: Plane | None = None
         self._busy = 0.0
+        self._held: Plane | None = None
         self._past.append((pts_s, plane, 1.0, 0.0))
 
     def update(self, luma: Plane, pts_s: float) -> Decision:
@@ -64,7 +65,9 @@ class MotionDetector:
         strong: list[Blob] = []
         active = None
         reason = "still"
-        if count:
+        if not count:
+            self._held = None
+        else:
             strong, active, reason = self._judge(bg, luma, usual, away, differs, changed_by, pts_s)
         if abs(gain - 1) > 0.02 or abs(offset) > 1:
             bg.relight(gain, offset)
@@ -81,6 +84,7 @@ class MotionDetector:
         _, plane, g, o = past[0]
         ratio = gain / g
         relit = cv2.convertScaleAbs(plane, alpha=ratio, beta=offset - o * ratio)
+        if self._tuning.plain: return cv2.absdiff(luma, relit)
         return outside(luma, relit)
 
     def _judge(
@@ -104,24 +108,37 @@ class MotionDetector:
         strong: list[Blob] = []
         weak: list[Blob] = []
         reason = "small"
+        held: list[int] = []
+        heat = np.bincount(labels.ravel(), bg.heat.ravel()) / 255
         for b in blobs:
+            hot = float(heat[b.label]) / b.area
+            if self._held is not None:
+                under = self._held[labels == b.label] > 0
+                if under.mean() > 0.3 and hot < t.heat_max:
+                    held.append(b.label)
+                    if b.area>=4 and b.lively >= max(1.0, t.held_share * b.area):
+                        strong.append(b)
+                    continue
             if b.lively < max(1.0, t.moving_share * b.area):
                 continue
             if b.area >= 9 and likeness(b, luma, usual) > t.texture:
                 reason = "light"
                 continue
-            if b.mass >= wanted and (before is None or before[b.y : b.y + b.h, b.x : b.x + b.w].any()):
+            if b.mass >= wanted * (1 + t.heat_gain * hot) and (before is None or before[b.y : b.y + b.h, b.x : b.x + b.w].any()):
                 strong.append(b)
             elif b.area >= 2:
                 weak.append(b)
         followed = self._tracker.follow(weak, pts_s)
         self._busy += 0.02 * (len(weak) - len(followed) - self._busy)
         strong += followed
-        if not strong:
+        held += [b.label for b in strong]
+        if not held:
+            self._held = None
             return strong, None, reason
         keep = np.zeros(int(labels.max()) + 1, np.uint8)
-        keep[[b.label for b in strong]] = 1
-        return strong, cv2.dilate(keep[labels], BOX3), "motion"
+        keep[held] = 255
+        self._held = cv2.dilate(keep[labels], BOX3)
+        return strong, self._held, "motion"
 
     def _decide(self, strong: list[Blob], reason: str, luma: Plane, pts_s: float) -> Decision:
         if pts_s < self._quiet_until_s:

@@ -19,6 +19,10 @@ class Tuning:
     """the background follows a lasting change with this time constant"""
     calm_s: float = 8.0
     """and a pixel's usual deviation is forgotten with this one"""
+    rise_s: float = 1.0
+    """while a larger one is taken in with this one"""
+    active_rise_s: float = 5.0
+    """or, where something moves, with this one"""
     lag_s: float = 0.4
     """motion is a change within this time"""
     block_s: float = 20.0
@@ -26,7 +30,7 @@ class Tuning:
     mass: float = 14.0
     """what a blob needs: the sum over its pixels of difference / threshold, each at most `pixel_cap`"""
     pixel_cap: float = 3.0
-    moving_share: float = 0.12
+    moving_share: float = 0.03
     """share of a blob's pixels that changed within `lag_s`"""
     texture: float = 0.9
     """a blob correlating with the background more than this is light on it, not an object"""
@@ -36,6 +40,16 @@ class Tuning:
     """a weak blob counts once it has been followed for this long"""
     track_path: float = 3.0
     """and has gone this many pixels, straight"""
+    unrest_active: float = 0.0
+    held_share: float = 0.01
+    heat_s: float = 15.0
+    heat0_s: float = 2.0
+    heat_max: float = 0.2
+    heat_gain: float = 10.0
+    heat_limit: float = 0.0
+    plain: float = 1.0
+    dil: float = 0.0
+    change_gain: float = 2.0
     hold_s: float = 0.5
     """the decision lasts this long after the last motion seen"""
     upheaval: float = 0.45

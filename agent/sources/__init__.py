@@ -17,9 +17,9 @@ class Source(Protocol):
     """A way in from one device. Its fields are its settings in the configuration file."""
 
     async def run(self, publish: Publish) -> None:
-        """Connect once and publish every frame; return or raise when the camera is gone. Never retry.
+        """Connect once and publish every frame; raise when the camera is gone. Never retry.
 
-        Raises TransientError or PermanentError with one line that names the camera's address
+        Returning means that there is no more to come, ever (a film's end). Raises TransientError or PermanentError with one line that names the camera's address
         (without secrets). Frame `index` starts at 0. Ends within 1 s of cancellation and closes all it opened.
         """
         ...

@@ -1,0 +1,247 @@
+"""Composition root of the device agent: from a configuration to running cameras."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent import config, sinks, sources
+from agent.config import REQUIRED, Field
+from agent.errors import ConfigError, UsageError
+from agent.frame import Decision, Frame
+from agent.motion import MotionSettings
+from agent.pipeline import Observer, Pipeline
+from agent.recorder import EventSettings
+from agent.supervise import Health
+from agent.systemd import Notifier
+
+if TYPE_CHECKING:
+    from agent.server.app import CameraServer
+
+log = logging.getLogger(__name__)
+
+READY_S = 10.0
+LIVELY_S = 30.0  # a camera that is up and silent for longer hangs: its stall timer should have fired
+TRYING_S = 90.0  # the longest wait between two tries is a minute
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CameraConfig:
+    """One camera of the agent."""
+
+    name: str
+    source: sources.Source
+    motion: MotionSettings = field(default_factory=MotionSettings)
+    events: EventSettings = field(default_factory=EventSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What one agent process does. `server` is the embedded camera server's settings, None for none."""
+
+    cameras: tuple[CameraConfig, ...]
+    sinks: tuple[sinks.Sink, ...] = ()
+    server: Any = None
+    outbox_mib: int = 32
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class _Lazy:
+    """A class that is imported only when a file names its section."""
+
+    module: str
+    name: str
+
+    def load(self) -> type[Any]:
+        cls: type[Any] = getattr(importlib.import_module(self.module), self.name)
+        return cls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    level: str = "info"
+
+    def __post_init__(self) -> None:
+        if self.level not in ("debug", "info", "warning", "error"):
+            raise ConfigError(f"level '{self.level}' is not one of debug, info, warning, error")
+
+
+def _fields() -> Mapping[str, Field]:
+    camera = {
+        "source": Field(kinds=sources.KINDS, default=REQUIRED),
+        "motion": Field(cls=MotionSettings, default=MotionSettings()),
+        "events": Field(cls=EventSettings, default=EventSettings()),
+    }
+    return {
+        "cameras": Field(fields=camera, many="map", default=REQUIRED),
+        "sinks": Field(kinds=sinks.KINDS, many="list", default=()),
+        "server": Field(lazy=_Lazy("agent.server.app", "ServerSettings")),
+        "outbox_mib": Field(cls=int, default=32),
+        "log": Field(cls=LogSettings, default=LogSettings()),
+    }
+
+
+def load(path: Path) -> AgentConfig:
+    """The agent's configuration from a YAML file; raises ConfigError with all problems at once."""
+    values = config.read_file(path, _fields())
+    if not values["cameras"]:
+        raise ConfigError(f"{path}: 'cameras' names no camera")
+    if not values["sinks"] and values["server"] is None:
+        raise ConfigError(f"{path}: nowhere to send to: give 'sinks' or an embedded 'server'")
+    if not 1 <= values["outbox_mib"] <= 4096:
+        raise ConfigError(f"{path}: outbox_mib must be 1 to 4096")
+    cameras = tuple(CameraConfig(name, **fields) for name, fields in values["cameras"].items())
+    return AgentConfig(cameras, tuple(values["sinks"]), values["server"], values["outbox_mib"], values["log"].level)
+
+
+def quick(source: str, to: str, name: str = "camera") -> AgentConfig:
+    """The configuration of `run --source URL --to URL`; raises UsageError."""
+    scheme = to.partition("://")[0].lower()
+    if scheme not in ("ws", "wss"):
+        raise UsageError(f"--to {to.partition('@')[2] or to}: expected ws://… or wss://…")
+    sink = sinks.KINDS["websocket"].load()(url=to)  # type: ignore[call-arg]
+    return AgentConfig((CameraConfig(name, sources.from_text(source)),), (sink,))
+
+
+class Analyser:
+    """Decodes and judges frames; imports the picture libraries with the first one."""
+
+    def __init__(self, settings: MotionSettings) -> None:
+        self._settings = settings
+        self._judge: Callable[[Frame], Decision] | None = None
+
+    def __call__(self, frame: Frame) -> Decision:
+        if self._judge is None:
+            from agent import motion
+            from agent.motion.luma import luma
+
+            detector = motion.create(self._settings)
+            self._judge = lambda f: detector.update(luma(f), f.pts_ns / 1e9)
+        return self._judge(frame)
+
+
+@dataclass(slots=True)
+class Agent:
+    """All cameras of one configuration, the embedded server if there is one, and systemd's notifier."""
+
+    config: AgentConfig
+    observer: Observer | None = None
+    server: CameraServer | None = None
+    notifier: Notifier = field(default_factory=Notifier)
+    pipelines: list[Pipeline] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.config.server is not None and self.server is None:
+            from agent.server.app import CameraServer
+
+            self.server = CameraServer(self.config.server)
+        for camera in self.config.cameras:
+            ways = list(self.config.sinks)
+            if self.server is not None:
+                ways.append(self.server.local_sink())
+            self.pipelines.append(
+                Pipeline(
+                    camera.name,
+                    camera.source,
+                    ways,
+                    analyse=Analyser(camera.motion) if camera.motion.enabled else None,
+                    analyses_per_s=camera.motion.analyses_per_s,
+                    events=camera.events,
+                    outbox_bytes=self.config.outbox_mib * MIB,
+                    observer=self.observer,
+                )
+            )
+
+    async def start_server(self) -> list[str]:
+        """Start the embedded server, if there is one, with this agent's cameras; returns its URLs."""
+        if self.server is None:
+            return []
+        urls = await self.server.start()
+        for pipeline in self.pipelines:
+            await self.server.add_camera(pipeline.name)
+        return urls
+
+    async def run(self, until: asyncio.Event) -> None:
+        """Run all cameras until `until` is set, or every source has come to its end."""
+        cameras = [asyncio.create_task(p.run(), name=p.name) for p in self.pipelines]
+        minder = asyncio.create_task(self._mind())
+        ending = asyncio.create_task(until.wait())
+        try:
+            pending: set[asyncio.Task[Any]] = {*cameras, minder, ending}
+            while ending in pending and any(c in pending for c in cameras):
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            self.notifier.stopping()
+            await asyncio.gather(*(p.stop() for p in self.pipelines))
+            for task in (*cameras, minder, ending):
+                task.cancel()
+            await asyncio.gather(*cameras, minder, ending, return_exceptions=True)
+
+    async def close(self) -> None:
+        if self.server is not None:
+            await self.server.close()
+
+    async def _mind(self) -> None:
+        """Tell systemd READY and STATUS; feed its watchdog while every camera and sink shows life."""
+        waits = [asyncio.create_task(p.started.wait()) for p in self.pipelines]
+        await asyncio.wait(waits, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+        self.notifier.ready()
+        period = self.notifier.watchdog_s or 10.0
+        pulse = Pulse(self.pipelines)
+        while True:
+            self.notifier.status(self.status())
+            if pulse.beats(time.monotonic()):
+                self.notifier.watchdog()
+            await asyncio.sleep(min(period, 10.0))
+
+    def status(self) -> str:
+        """One line: each camera's rate, or what is missing."""
+        return "; ".join(_say(p) for p in self.pipelines)
+
+
+class Pulse:
+    """Is every camera and sink capturing, delivering or trying? An outage is not a hang: a try counts."""
+
+    def __init__(self, pipelines: list[Pipeline]) -> None:
+        self._pipelines = pipelines
+        self._seen: dict[int, tuple[int, float]] = {}
+
+    def beats(self, now_s: float) -> bool:
+        """Did each make progress lately (`now_s`: monotonic seconds)? Sinks that are up may be idle."""
+        alive = True
+        for p in self._pipelines:
+            if not p.ended.is_set():
+                alive &= self._moved(p.health, now_s, LIVELY_S if p.health.up else TRYING_S)
+            for way in p.ways:
+                alive &= way.health.up or self._moved(way.health, now_s, TRYING_S)
+        return alive
+
+    def _moved(self, health: Health, now_s: float, within_s: float) -> bool:
+        progress, since_s = self._seen.get(id(health), (-1, now_s))
+        if progress != health.progress:
+            self._seen[id(health)] = (health.progress, now_s)
+            return True
+        return now_s - since_s < within_s
+
+
+def _say(p: Pipeline) -> str:
+    away = [w.sink.label for w in p.ways if not w.health.up]
+    if p.ended.is_set():
+        text = f"{p.name}: ended"
+    elif p.health.up:
+        text = f"{p.name}: {p.fps:.1f} fps, {p.counters.events} events"
+    else:
+        text = f"{p.name}: {p.health.error or 'waiting for the first picture'}"
+    return text + (f", not connected: {', '.join(away)}" if away else "")

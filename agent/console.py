@@ -1,0 +1,151 @@
+"""What a person sees of `watch` in the terminal, and what a program sees with `--json`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from agent import __version__, cloudevents
+from agent.motion import MotionSettings
+from agent.pipeline import Counters, Pipeline
+from agent.recorder import Closed
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+class Console:
+    """Events as JSON lines on stdout with `json`, everything else to stderr; a live line on a terminal only."""
+
+    def __init__(self, json: bool = False) -> None:
+        self._json = json
+        self._out = sys.stderr if json else sys.stdout
+        self._live = self._out.isatty() and os.environ.get("TERM") != "dumb"
+        self._line = ""
+        self._history: deque[float] = deque(maxlen=16)
+        self._sampled = 0.0
+
+    def say(self, text: str) -> None:
+        """A line; the live line makes way for it."""
+        if self._line:
+            self._out.write("\r\x1b[K")
+            self._line = ""
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    def event(self, kind: str, camera: str, data: dict[str, Any], wall_ns: int) -> None:
+        if self._json:
+            sys.stdout.write(cloudevents.event(kind, camera, data, wall_ns=wall_ns) + "\n")
+            sys.stdout.flush()
+
+    def hello(
+        self,
+        device: str,
+        why: str,
+        end: float,
+        for_s: float,
+        here: str,
+        phone: str | None,
+        kept: str | None,
+        motion: MotionSettings,
+    ) -> None:
+        fate = f"recordings go to {kept}" if kept else "nothing is kept after it ends (--keep DIR to keep)"
+        self.say(f"camera-agent {__version__}  one-shot watch: {fate}\n")
+        self.say(f"  camera   {device}" + (f"   {why}" if why else ""))
+        on = f"on     sensitivity {motion.sensitivity} of 10" if motion.enabled else "off"
+        self.say(f"  motion   {on}")
+        self.say(f"  ends     {time.strftime('%H:%M', time.localtime(end))}  in {span(for_s)}, or with Ctrl-C\n")
+        self.say(f"  here     {here}   opens once, for 5 minutes")
+        if phone:
+            self.say(f"  phone    {phone}   one phone, 5 minutes" + (", then press r" if self._live else ""))
+            if self._live:
+                self.qr(phone)
+        self.say("")
+
+    def qr(self, url: str) -> None:
+        """The link, and as a picture for a phone's camera on a terminal."""
+        import segno
+
+        self.say(f"  {url}")
+        if self._live:
+            self._out.write("\n")
+            segno.make(url, error="l", boost_error=False).terminal(out=self._out, compact=True, border=1)
+            self._out.flush()
+
+    def motion(self, what: Closed, seconds: float, page: str) -> None:
+        when = time.strftime("%H:%M:%S", time.localtime(what.wall_ns / 1e9))
+        self.say(f"{when}  motion {what.event}  {seconds:.1f} s  biggest {share(what.peak)} of the picture  {page}")
+
+    def status(self, pipeline: Pipeline, left_s: float, viewers: int) -> None:
+        """The live line, at most twice a second, on a terminal only."""
+        if not self._live:
+            return
+        self._history.append(pipeline.decision.score)
+        spark = "".join(BARS[min(7, int((s**0.5) * 8))] for s in self._history)
+        c = pipeline.counters
+        parts = [f" LIVE  {pipeline.name} {pipeline.fps:.1f} fps"]
+        if not pipeline.health.up:
+            parts = [f" AWAY  {pipeline.name}: {pipeline.health.error or 'waiting for the first picture'}"]
+        elif shutil.get_terminal_size().columns >= 60:
+            parts.append(spark)
+        state = "recording" if pipeline.recorder.event else "no motion"
+        parts += [state, f"{c.events} events", f"{viewers} viewer{'s' * (viewers != 1)}", f"ends in {span(left_s)}"]
+        line = "  ".join(parts)[: shutil.get_terminal_size().columns - 1]
+        self._out.write("\r\x1b[K" + line)
+        self._out.flush()
+        self._line = line
+
+    def goodbye(self, seconds: float, c: Counters, links: int, left: str | None, keep: bool) -> None:
+        self.say(f"ended after {span(seconds)}   {c.events} events, {c.frames} frames, {c.clip_bytes / 1e6:.1f} MB")
+        if keep:
+            self.say(f"kept: recordings in {left}\ndeleted: {links} links and all sessions")
+        elif left:
+            self.say(f"NOT deleted: {left} (remove it by hand)")
+        else:
+            self.say(f"deleted: recordings, {links} links and all sessions. Nothing is left.")
+            self.say("again, kept:      camera-agent watch --keep DIR")
+
+    @contextmanager
+    def keys(self, on_key: Callable[[str], None]) -> Iterator[None]:
+        """Call `on_key` for each key pressed, where there is a terminal in the foreground to press them on."""
+        if not (self._live and sys.stdin.isatty() and os.getpgrp() == os.tcgetpgrp(sys.stdin.fileno())):
+            yield
+            return
+        import asyncio
+        import termios
+        import tty
+
+        fd = sys.stdin.fileno()
+        before = termios.tcgetattr(fd)
+        loop = asyncio.get_running_loop()
+        tty.setcbreak(fd)
+
+        def pressed() -> None:
+            for key in os.read(fd, 64).decode("latin-1"):
+                on_key(key)
+
+        loop.add_reader(fd, pressed)
+        self.say(" + 15 min   r new link   q end")
+        try:
+            yield
+        finally:
+            loop.remove_reader(fd)
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def span(seconds: float) -> str:
+    """`45 s`, `12:04` (minutes) or `8 h 05 min`."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    return f"{s // 60}:{s % 60:02d}" if s < 3600 else f"{s // 3600} h {s % 3600 // 60:02d} min"
+
+
+def share(value: float) -> str:
+    """A share of the picture as per cent."""
+    return f"{value * 100:.0f} %" if value >= 0.01 else f"{value * 100:.1f} %"

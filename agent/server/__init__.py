@@ -1,0 +1,1 @@
+"""The camera server, embedded in the agent's process or alone; the same code."""

@@ -1,0 +1,214 @@
+"""The server's stored items: the originals as files, their index beside them; stored once, for ever known."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+from enum import Enum
+from pathlib import Path
+
+from agent.clock import Clock, SystemClock
+from agent.errors import UsageError
+from agent.frame import Item, ItemType
+from agent.server import ledger
+from agent.server.digest import Contents, inspect
+from agent.server.eventlog import note_item
+from agent.server.index import Index, Tx
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"[a-z0-9-]{1,63}\Z")
+SPOOL = re.compile(r"[0-9a-f]{16}\Z")
+SUFFIX = {ItemType.STILL: "jpg", ItemType.CLIP: "clip", ItemType.EVENT: "json"}
+ITEMS_PER_DIR = 1000
+DAY_NS = 86_400_000_000_000
+
+
+class Outcome(Enum):
+    """What became of an item. STORED and DUPLICATE are acknowledged; FULL means later; the others never."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    DIGEST = "digest"
+    TYPE = "type"
+    FULL = "full"
+
+    @property
+    def settled(self) -> bool:
+        return self in (Outcome.STORED, Outcome.DUPLICATE)
+
+
+class Archive:
+    """Originals under `root/items`, rows in `root/index.db`.
+
+    An item counts as stored after its file is synced under its name and its row is committed. `min_free_bytes`
+    of the disk stay free: items are refused (FULL) before that. `durable=False` leaves out every sync.
+    Raises UsageError (exit 73) where `root` cannot be written.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        durable: bool = True,
+        clock: Clock | None = None,
+        max_bytes: int | None = None,
+        min_free_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self.root = root
+        self._durable = durable
+        self._clock = clock or SystemClock()
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        try:
+            (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.index = Index(root / "index.db", durable=durable)
+        except (OSError, sqlite3.Error) as e:
+            reason = e.strerror if isinstance(e, OSError) else e
+            raise UsageError(f"cannot write the store {root}: {reason}", 73) from None
+        self.stored = 0
+        self.refused = 0
+
+    async def close(self) -> None:
+        await self.index.close()
+
+    def path(self, camera: str, spool: str, seq: int, type_: ItemType) -> Path:
+        """Where the item's file is; only names that were checked may come here."""
+        folder = self.root / "items" / camera / spool / str(seq // ITEMS_PER_DIR)
+        return folder / f"{seq}.{SUFFIX[type_]}"
+
+    async def ingest(self, item: Item) -> Outcome:
+        """Verify and store the item; returns when that is durable, never before."""
+        if not (NAME.match(item.camera) and SPOOL.match(item.spool) and 1 <= item.seq <= ledger.MAX_SEQ):
+            return self._count(Outcome.TYPE)
+        try:
+            return self._count(await self.index.write(lambda tx: self._store(tx, item)))
+        except (OSError, sqlite3.OperationalError) as e:
+            log.warning("the store %s takes no item now: %s", self.root, e)
+            return self._count(Outcome.FULL)
+
+    async def declare(self, camera: str, spool: str, first: int, last: int, why: str) -> None:
+        """The sender gave up these numbers: they will not come, and that is known."""
+        now = self._clock.wall_ns()
+
+        def run(tx: Tx) -> None:
+            tx.conn.execute(
+                "INSERT OR IGNORE INTO dropped VALUES (?,?,?,?,?,?)", (camera, spool, first, last, why[:40], now)
+            )
+            ledger.settle(tx.conn, camera, spool, first, last)
+
+        await self.index.write(run)
+
+    async def acks(self, camera: str, spool: str) -> tuple[int, list[tuple[int, int]]]:
+        """(cumulative number, closed ranges above it) of what is durable or declared."""
+        return await self.index.read(lambda conn: ledger.acks(conn, camera, spool))
+
+    def _count(self, outcome: Outcome) -> Outcome:
+        self.stored += outcome is Outcome.STORED
+        self.refused += not outcome.settled
+        return outcome
+
+    def _store(self, tx: Tx, item: Item) -> Outcome:
+        if Item.digest(item.payload) != item.sha256:
+            return Outcome.DIGEST
+        row = tx.conn.execute(
+            "SELECT sha256 FROM items WHERE camera=? AND spool=? AND seq=?", (item.camera, item.spool, item.seq)
+        ).fetchone()
+        if row is not None:
+            return Outcome.DUPLICATE if row["sha256"] == item.sha256 else Outcome.CONFLICT
+        if ledger.settled(tx.conn, item.camera, item.spool, item.seq) and not ledger.declared(
+            tx.conn, item.camera, item.spool, item.seq
+        ):
+            return Outcome.DUPLICATE  # stored once and deleted since by retention
+        try:
+            contents = inspect(item)
+        except ValueError as e:
+            log.warning("%s: item %s-%d refused: %s", item.camera, item.spool, item.seq, e)
+            return Outcome.TYPE
+        if shutil.disk_usage(self.root).free < self._min_free_bytes + len(item.payload):
+            return Outcome.FULL
+        self._write_file(tx, item)
+        self._write_rows(tx, item, contents)
+        return Outcome.STORED
+
+    def _write_rows(self, tx: Tx, item: Item, contents: Contents) -> None:
+        now = self._clock.wall_ns()
+        tx.conn.execute(
+            "INSERT INTO items (camera, spool, seq, type, event, wall_ns, stored_ns, bytes, sha256)"
+            " VALUES (?,?,?,?,?,?,?,?,?)",
+            (item.camera, item.spool, item.seq, int(item.type), item.event, item.wall_ns, now)
+            + (len(item.payload), item.sha256),
+        )
+        ledger.settle(tx.conn, item.camera, item.spool, item.seq, item.seq)
+        if item.event:
+            note_item(tx.conn, item, contents, now)
+
+    def _write_file(self, tx: Tx, item: Item) -> None:
+        path = self.path(item.camera, item.spool, item.seq, item.type)
+        missing = [p for p in (path.parent, *path.parent.parents) if not p.is_dir()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700)
+            tx.dirs.add(folder.parent)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+                f.write(item.payload)
+                f.flush()
+                if self._durable:
+                    os.fsync(f.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        tx.dirs.add(path.parent)
+
+    async def sweep(self, max_age_ns: int = 7 * DAY_NS) -> int:
+        """Delete items older than `max_age_ns`, then the oldest until the store fits; returns how many went."""
+        before = self._clock.wall_ns() - max_age_ns
+        gone = 0
+        while True:
+            batch = await self.index.write(lambda tx: self._sweep_batch(tx, before))
+            gone += batch
+            if not batch:
+                return gone
+
+    def _sweep_batch(self, tx: Tx, before_ns: int, limit: int = 200) -> int:
+        rows = tx.conn.execute(
+            "SELECT * FROM items WHERE stored_ns<? ORDER BY stored_ns LIMIT ?", (before_ns, limit)
+        ).fetchall()
+        if not rows and self._max_bytes is not None:
+            total = tx.conn.execute("SELECT COALESCE(SUM(bytes), 0) FROM items").fetchone()[0]
+            for row in tx.conn.execute("SELECT * FROM items ORDER BY stored_ns LIMIT ?", (limit,)):
+                if total <= self._max_bytes:
+                    break
+                total -= row["bytes"]
+                rows.append(row)
+        for row in rows:
+            self._delete(tx, row)
+        return len(rows)
+
+    def _delete(self, tx: Tx, row: sqlite3.Row) -> None:
+        # The file goes first: a crash in between leaves a row that the next sweep deletes again.
+        path = self.path(row["camera"], row["spool"], row["seq"], ItemType(row["type"]))
+        path.unlink(missing_ok=True)
+        tx.conn.execute("DELETE FROM items WHERE id=?", (row["id"],))
+        key = (row["camera"], row["spool"], row["event"])
+        left = tx.conn.execute("SELECT 1 FROM items WHERE camera=? AND spool=? AND event=? LIMIT 1", key).fetchone()
+        if left is None:
+            tx.conn.execute("DELETE FROM events WHERE camera=? AND spool=? AND number=?", key)
+
+    async def erase(self, camera: str) -> None:
+        """Delete everything of a camera: its rows first, then its files."""
+
+        def run(tx: Tx) -> None:
+            for table in ("items", "ranges", "dropped", "events"):
+                tx.conn.execute(f"DELETE FROM {table} WHERE camera=?", (camera,))
+            shutil.rmtree(self.root / "items" / camera, ignore_errors=True)
+
+        if NAME.match(camera):
+            await self.index.write(run)

@@ -1,0 +1,206 @@
+"""Questions to the archive: events, newest first, and the items that they are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.clock import Clock
+from agent.frame import ItemType
+from agent.server.archive import Archive
+
+CURSOR = re.compile(r"(-?\d{1,19})-(\d{1,18})\Z")
+SILENT_NS = 20_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """An item's row; `path` is where its original bytes are."""
+
+    camera: str
+    spool: str
+    seq: int
+    type: ItemType
+    event: int
+    wall_ns: int
+    bytes: int
+    sha256: bytes
+    path: Path
+
+    @property
+    def url(self) -> str:
+        return f"/api/v1/cameras/{self.camera}/items/{self.spool}-{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event's row. `state` is `open`, `closed`, or `cut` (its closing record did not come, nor any item)."""
+
+    id: int
+    camera: str
+    spool: str
+    number: int
+    state: str
+    at_ns: int
+    first_ns: int
+    last_ns: int
+    end_ns: int | None
+    score: float
+    peak: float
+    reason: str
+    boxes: list[list[float]]
+    follows: int
+    why: str
+    frames: int
+    clips: int
+    bytes: int
+    thumb: tuple[int, int, int] | None
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.at_ns}-{self.id}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What the API and the page's stream say of an event; times in milliseconds UTC, lengths in seconds."""
+        end_ns = self.end_ns or self.last_ns
+        thumb = f"/api/v1/events/{self.id}/thumb.jpg?v={self.thumb[0]}-{self.thumb[1]}" if self.thumb else None
+        return {
+            "id": self.id,
+            "camera": self.camera,
+            "number": self.number,
+            "state": self.state,
+            "start_ms": self.at_ns / 1e6,
+            "end_ms": end_ns / 1e6,
+            "length_s": round(max(0, end_ns - self.at_ns) / 1e9, 1),
+            "peak": self.peak,
+            "reason": self.reason,
+            "boxes": self.boxes,
+            "why": self.why,
+            "follows": self.follows,
+            "frames": self.frames,
+            "clips": self.clips,
+            "bytes": self.bytes,
+            "thumb": thumb,
+            "cursor": self.cursor,
+        }
+
+
+class Catalog:
+    """Reads the archive for pages and programs; every answer is bounded."""
+
+    def __init__(self, archive: Archive, clock: Clock) -> None:
+        self._archive = archive
+        self._clock = clock
+
+    async def events(self, camera: str | None = None, limit: int = 50, before: str | None = None) -> list[StoredEvent]:
+        """Newest first; `before` is the `cursor` of the last one seen. Raises ValueError for another text."""
+        where, args = ["1"], list[Any]()
+        if camera is not None:
+            where.append("camera=?")
+            args.append(camera)
+        if before is not None:
+            at_ns, id_ = _cursor(before)
+            where.append("(at_ns, id) < (?, ?)")
+            args += [at_ns, id_]
+        sql = f"SELECT * FROM events WHERE {' AND '.join(where)} ORDER BY at_ns DESC, id DESC LIMIT ?"
+        rows = await self._all(sql, (*args, max(1, min(limit, 500))))
+        return [self._event(row) for row in rows]
+
+    async def event(self, id_: int) -> StoredEvent | None:
+        rows = await self._all("SELECT * FROM events WHERE id=?", (id_,))
+        return self._event(rows[0]) if rows else None
+
+    async def event_of(self, camera: str, spool: str, number: int) -> StoredEvent | None:
+        rows = await self._all(
+            "SELECT * FROM events WHERE camera=? AND spool=? AND number=?", (camera, spool, number)
+        )
+        return self._event(rows[0]) if rows else None
+
+    async def running(self, camera: str) -> StoredEvent | None:
+        """The camera's newest event when it is going on now."""
+        newest = await self.events(camera, 1)
+        return newest[0] if newest and newest[0].state == "open" else None
+
+    async def clips(self, event: StoredEvent) -> list[StoredItem]:
+        rows = await self._all(
+            "SELECT * FROM items WHERE camera=? AND spool=? AND event=? AND type=? ORDER BY seq LIMIT 20000",
+            (event.camera, event.spool, event.number, int(ItemType.CLIP)),
+        )
+        return [self._item(row) for row in rows]
+
+    async def item(self, camera: str, spool: str, seq: int) -> StoredItem | None:
+        rows = await self._all("SELECT * FROM items WHERE camera=? AND spool=? AND seq=?", (camera, spool, seq))
+        return self._item(rows[0]) if rows else None
+
+    async def thumb(self, event: StoredEvent) -> bytes | None:
+        """A JPEG of the event exactly as the camera sent it, or None when there is none (any more)."""
+        if event.thumb is None:
+            return None
+        seq, start, length = event.thumb
+        item = await self.item(event.camera, event.spool, seq)
+        return await self.content(item, start, length) if item else None
+
+    async def content(self, item: StoredItem, start: int = 0, length: int | None = None) -> bytes | None:
+        """The item's original bytes from `start`; None when retention was faster."""
+        size = item.bytes - start if length is None else length
+        return await asyncio.to_thread(_pread, item.path, start, size)
+
+    async def totals(self) -> tuple[int, int]:
+        """(events, bytes) in the store."""
+        rows = await self._all("SELECT (SELECT count(*) FROM events), (SELECT COALESCE(SUM(bytes), 0) FROM items)", ())
+        return int(rows[0][0]), int(rows[0][1])
+
+    async def _all(self, sql: str, args: tuple[Any, ...]) -> list[sqlite3.Row]:
+        query: Callable[[sqlite3.Connection], list[sqlite3.Row]] = lambda conn: conn.execute(sql, args).fetchall()  # noqa: E731
+        return await self._archive.index.read(query)
+
+    def _item(self, row: sqlite3.Row) -> StoredItem:
+        type_ = ItemType(row["type"])
+        camera, spool, seq = row["camera"], row["spool"], row["seq"]
+        path = self._archive.path(camera, spool, seq, type_)
+        return StoredItem(camera, spool, seq, type_, row["event"], row["wall_ns"], row["bytes"], row["sha256"], path)
+
+    def _event(self, row: sqlite3.Row) -> StoredEvent:
+        state = row["state"]
+        if state != "closed":
+            state = "cut" if self._clock.wall_ns() - row["touched_ns"] > SILENT_NS else "open"
+        thumb = None
+        if row["thumb_seq"] is not None:
+            thumb = (row["thumb_seq"], row["thumb_start"], row["thumb_length"])
+        plain = ("at_ns", "first_ns", "last_ns", "end_ns", "score", "peak", "reason")
+        return StoredEvent(
+            row["id"],
+            row["camera"],
+            row["spool"],
+            row["number"],
+            state,
+            *(row[k] for k in plain),
+            json.loads(row["boxes"]),
+            *(row[k] for k in ("follows", "why", "frames", "clips", "bytes")),
+            thumb,
+        )
+
+
+def _cursor(text: str) -> tuple[int, int]:
+    match = CURSOR.match(text)
+    if match is None or abs(int(match[1])) >= 2**63:
+        raise ValueError(f"no such place in the list: '{text[:60]}'")
+    return int(match[1]), int(match[2])
+
+
+def _pread(path: Path, start: int, size: int) -> bytes | None:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.pread(fd, size, start)
+    finally:
+        os.close(fd)

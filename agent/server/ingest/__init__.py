@@ -1,0 +1,34 @@
+"""The ways into the server; all of them end in `Intake.take`."""
+
+from __future__ import annotations
+
+from agent.frame import Item, ItemType
+from agent.server.archive import Archive, Outcome
+from agent.server.cameras import Camera
+from agent.server.catalog import Catalog
+from agent.server.news import News
+
+
+class Intake:
+    """Store an item and tell those who look; the one function behind every way in."""
+
+    def __init__(self, archive: Archive, catalog: Catalog, news: News) -> None:
+        self.archive = archive
+        self._catalog = catalog
+        self._news = news
+
+    async def take(self, camera: Camera, item: Item) -> Outcome:
+        """Returns when the outcome is durable."""
+        outcome = await self.archive.ingest(item)
+        if outcome is Outcome.STORED:
+            camera.items += 1
+            if item.type is ItemType.CLIP:
+                camera.last_frame_ns = max(camera.last_frame_ns, item.wall_ns)
+            if item.event and self._news.listeners:
+                await self._tell(item)
+        return outcome
+
+    async def _tell(self, item: Item) -> None:
+        event = await self._catalog.event_of(item.camera, item.spool, item.event)
+        if event is not None:
+            self._news.tell("event", event.as_json())

@@ -1,0 +1,87 @@
+"""The way in for an agent in the same process: the same intake, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agent.errors import PermanentError, TransientError
+from agent.server.archive import Outcome
+from agent.server.cameras import Camera, Cameras
+from agent.server.ingest import Intake
+from agent.sinks import Feed
+
+LOOK_S = 1.0
+
+
+class LocalSink:
+    """A sink whose other end is this process's camera server."""
+
+    def __init__(self, cameras: Cameras, intake: Intake) -> None:
+        self._cameras = cameras
+        self._intake = intake
+
+    @property
+    def label(self) -> str:
+        return "the embedded server"
+
+    async def run(self, feed: Feed) -> None:
+        """Store every item and pass live frames on while somebody looks.
+
+        Raises TransientError while the store is full.
+        """
+        camera = await self._cameras.local(feed.camera)
+        ended = asyncio.Event()
+        self._cameras.came(camera, close := lambda code, reason: ended.set())
+        works = [
+            asyncio.ensure_future(w)
+            for w in (self._items(feed, camera), self._live(feed, camera), self._look(feed, camera), ended.wait())
+        ]
+        try:
+            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            for work in done:
+                work.result()
+            raise PermanentError(f"camera '{feed.camera}' was deleted on the embedded server")
+        finally:
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+            self._cameras.went(camera, close)
+
+    async def _items(self, feed: Feed, camera: Camera) -> None:
+        box, archive = feed.outbox, self._intake.archive
+        box.ack(*await archive.acks(feed.camera, box.spool))
+        seq = 0
+        while True:
+            item = await box.after(seq)
+            seq = item.seq
+            await self._declare(feed, box.dropped())
+            outcome = await self._intake.take(camera, item)
+            if outcome is Outcome.FULL:
+                raise TransientError(f"the store {archive.root} takes nothing now: full or not writable")
+            if not outcome.settled:
+                await archive.declare(feed.camera, box.spool, seq, seq, "refused")
+            box.ack(0, [(seq, seq)])
+
+    async def _declare(self, feed: Feed, gaps: list[tuple[int, int]]) -> None:
+        for first, last in gaps:
+            await self._intake.archive.declare(feed.camera, feed.outbox.spool, first, last, "quota")
+        if gaps:
+            feed.outbox.ack(*await self._intake.archive.acks(feed.camera, feed.outbox.spool))
+
+    async def _live(self, feed: Feed, camera: Camera) -> None:
+        while True:
+            while not camera.hub.readers:
+                camera.hub.changed.clear()
+                await camera.hub.changed.wait()
+            with feed.live.subscribe() as frames:
+                if feed.live.latest is not None:
+                    camera.publish(feed.live.latest)
+                while camera.hub.readers:
+                    camera.publish(await frames.get())
+
+    async def _look(self, feed: Feed, camera: Camera) -> None:
+        """Know when the last picture came also while nobody looks."""
+        while True:
+            if feed.live.latest is not None:
+                camera.last_frame_ns = max(camera.last_frame_ns, feed.live.latest.wall_ns)
+            await asyncio.sleep(LOOK_S)

@@ -1,0 +1,44 @@
+"""The index's tables, one list of statements for each version of the schema."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE cameras (
+            name TEXT PRIMARY KEY, token_hash BLOB, created_ns INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE TABLE gone (hash BLOB PRIMARY KEY, at_ns INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE items (
+            id INTEGER PRIMARY KEY, camera TEXT NOT NULL, spool TEXT NOT NULL, seq INTEGER NOT NULL,
+            type INTEGER NOT NULL, event INTEGER NOT NULL, wall_ns INTEGER NOT NULL, stored_ns INTEGER NOT NULL,
+            bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, UNIQUE (camera, spool, seq)
+        )""",
+        "CREATE INDEX items_event ON items (camera, spool, event, seq)",
+        "CREATE INDEX items_age ON items (stored_ns)",
+        """CREATE TABLE ranges (
+            camera TEXT NOT NULL, spool TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+            PRIMARY KEY (camera, spool, first)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE dropped (
+            camera TEXT NOT NULL, spool TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+            why TEXT NOT NULL, at_ns INTEGER NOT NULL, PRIMARY KEY (camera, spool, first, last)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, camera TEXT NOT NULL, spool TEXT NOT NULL,
+            number INTEGER NOT NULL, at_ns INTEGER NOT NULL, first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL,
+            end_ns INTEGER, state TEXT NOT NULL DEFAULT 'unannounced', score REAL NOT NULL DEFAULT 0,
+            peak REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', boxes TEXT NOT NULL DEFAULT '[]',
+            follows INTEGER NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT '', frames INTEGER NOT NULL DEFAULT 0,
+            clips INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, touched_ns INTEGER NOT NULL,
+            thumb_seq INTEGER, thumb_start INTEGER, thumb_length INTEGER, thumb_ns INTEGER,
+            UNIQUE (camera, spool, number)
+        )""",
+        "CREATE INDEX events_at ON events (at_ns DESC, id DESC)",
+        "CREATE INDEX events_camera_at ON events (camera, at_ns DESC, id DESC)",
+        """CREATE TABLE owner (
+            id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, salt BLOB NOT NULL, hash BLOB NOT NULL
+        )""",
+        """CREATE TABLE sessions (
+            hash BLOB PRIMARY KEY, role TEXT NOT NULL, expires_ns INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+    ),
+)

@@ -1,0 +1,291 @@
+"""One-shot temporary surveillance: agent and embedded server for a while, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import glob
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from agent import __version__, cloudevents, sources
+from agent.app import Agent, AgentConfig, CameraConfig
+from agent.console import Console
+from agent.errors import PermanentError, TransientError, UsageError
+from agent.exits import CANNOT_WRITE
+from agent.motion import MotionSettings
+from agent.recorder import Closed, Opened
+from agent.server.app import CameraServer, ServerSettings
+from agent.sources import Source
+
+FIRST_PICTURE_S = 10.0
+PATIENT_FAILURES = 3
+GIB = 1 << 30
+DIRECTORY = "camera-agent-watch-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """What the command line said. `source` "" means: the first camera that is found, else the demo scene."""
+
+    source: str = ""
+    for_s: float = 3600.0
+    keep: str | None = None
+    json: bool = False
+    port: int | None = None
+    local: bool = False
+    motion: MotionSettings = field(default_factory=MotionSettings)
+
+
+def first_camera() -> tuple[Source, str]:
+    """The first webcam of this machine, else the demo scene; and a word why."""
+    for path in sorted(glob.glob("/dev/video*")):
+        if os.access(path, os.R_OK | os.W_OK):
+            return sources.from_text(path), "the first camera that was found"
+    return sources.from_text("demo"), "built-in scene, because no camera was found"
+
+
+def lan_address() -> str | None:
+    """This machine's private address, or None; asks the routing table, sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s, suppress(OSError):
+        s.connect(("192.0.2.1", 9))
+        address = str(s.getsockname()[0])
+        if ip_address(address).is_private and not ip_address(address).is_loopback:
+            return address
+    return None
+
+
+class Store:
+    """Where a watch records: DIR to keep, or a directory of its own that is deleted at the end.
+
+    A killed watch leaves its directory; the next one finds it by the lock that nobody holds any more.
+    """
+
+    def __init__(self, keep: str | None) -> None:
+        self.keep = keep is not None
+        try:
+            if keep is not None:
+                self.path = Path(keep).expanduser()
+                self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            else:
+                base = os.environ.get("XDG_RUNTIME_DIR", "")
+                base = base if base and _free(base) > GIB // 2 else tempfile.gettempdir()
+                _remove_leftovers(base)
+                self.path = Path(tempfile.mkdtemp(prefix=DIRECTORY, dir=base))
+            self._lock = open(self.path / "watch.lock", "w")  # noqa: SIM115 held until the end
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{self.path}: another watch records there", CANNOT_WRITE) from None
+        except OSError as e:
+            raise UsageError(f"{e.filename or keep}: cannot record there: {e.strerror}", CANNOT_WRITE) from None
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The most that recordings may take: for a temporary directory half of what is free, at most 2 GiB."""
+        return None if self.keep else max(min(_free(str(self.path)) // 2, 2 * GIB), 16 << 20)
+
+    def close(self) -> None:
+        self._lock.close()
+        if self.keep:
+            (self.path / "watch.lock").unlink(missing_ok=True)
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def left(self) -> bool:
+        return self.path.exists()
+
+
+def _free(path: str) -> int:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return 0
+
+
+def _remove_leftovers(base: str) -> None:
+    for lock in glob.glob(os.path.join(glob.escape(base), DIRECTORY + "*", "watch.lock")):
+        with suppress(OSError), open(lock) as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(os.path.dirname(lock), ignore_errors=True)
+
+
+class Watch:
+    """One session from its first line to its last."""
+
+    def __init__(self, options: WatchOptions) -> None:
+        self.options = options
+        if options.source:
+            self.source, self.why = sources.from_text(options.source), ""
+        else:
+            self.source, self.why = first_camera()
+        self.camera = type(self.source).__name__.removesuffix("Source").lower()
+        self.store = Store(options.keep)
+        self.console = Console(json=options.json)
+        self._until = asyncio.Event()
+        self._begin = time.monotonic()
+        self._ends = self._begin + options.for_s
+        self._links = 0
+
+    async def run(self) -> None:
+        """Raises AgentError when the camera never came; otherwise ends by time, signal or key."""
+        loop = asyncio.get_running_loop()
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(s, self._until.set)
+        try:
+            self.agent = self._agent()
+            try:
+                urls = await self.agent.start_server()
+                await self._session(urls)
+            finally:
+                await self.agent.close()
+        finally:
+            self.store.close()
+        self._goodbye()
+
+    def _agent(self) -> Agent:
+        lan = None if self.options.local else lan_address()
+        wall_end = time.time() + self.options.for_s
+        self.server = CameraServer(
+            ServerSettings(
+                host="0.0.0.0" if lan else "127.0.0.1",
+                port=self.options.port if self.options.port is not None else _default_port(),
+                store=str(self.store.path),
+                max_bytes=self.store.max_bytes,
+            ),
+            durable=self.store.keep,
+            notes={"ends_at": cloudevents.rfc3339(round(wall_end * 1e9)), "kept": self.store.keep},
+        )
+        self._lan = lan
+        camera = CameraConfig(self.camera, self.source, self.options.motion)
+        return Agent(AgentConfig((camera,)), observer=self._observe, server=self.server)
+
+    def link(self, host: str = "127.0.0.1") -> str:
+        """A single-use link to the page."""
+        self._links += 1
+        return f"http://{host}:{self._port}{self.server.join_link()}"
+
+    async def _session(self, urls: list[str]) -> None:
+        self._port = int(urls[0].rsplit(":", 1)[1].strip("/"))
+        self._hello()
+        work = asyncio.create_task(self.agent.run(self._until))
+        timer = asyncio.create_task(self._timer())
+        first = asyncio.create_task(self._first_picture())
+        try:
+            with self.console.keys(self._key):
+                done, _ = await asyncio.wait([work, first], return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                if not work.done():
+                    await work
+                await self._until.wait()
+        finally:
+            for task in (timer, first):
+                task.cancel()
+            self._until.set()
+            await asyncio.gather(work, timer, first, return_exceptions=True)
+
+    async def _first_picture(self) -> None:
+        """Raise when the camera cannot be had: somebody is waiting in front of the screen."""
+        pipeline = self.agent.pipelines[0]
+        start = time.monotonic()
+        while not pipeline.started.is_set() and not pipeline.ended.is_set():
+            health = pipeline.health
+            if health.refused:
+                raise PermanentError(health.error, health.exit_code)
+            if health.failures >= PATIENT_FAILURES and time.monotonic() - start > FIRST_PICTURE_S:
+                raise TransientError(health.error)
+            await asyncio.sleep(0.05)
+        await self._until.wait()
+
+    async def _timer(self) -> None:
+        pipeline = self.agent.pipelines[0]
+        ended_said = False
+        while (left := self._ends - time.monotonic()) > 0:
+            self.console.status(pipeline, left, self.server.viewers())
+            if pipeline.ended.is_set() and not ended_said:
+                ended_said = True
+                self.console.say("the film has come to its end; the page stays until the watch ends")
+            await asyncio.sleep(min(0.5, left))
+        self._until.set()
+
+    def _key(self, key: str) -> None:
+        if key == "q":
+            self._until.set()
+        elif key == "+":
+            self._ends += 900
+            self.console.say("15 minutes more")
+        elif key == "r":
+            self.console.qr(self.link(self._lan or "127.0.0.1"))
+
+    def _hello(self) -> None:
+        end = time.time() + self.options.for_s
+        here = self.link()
+        phone = self.link(self._lan) if self._lan else None
+        kept = str(self.store.path) if self.store.keep else None
+        data = {
+            "camera": self.camera,
+            "device": self.source.label,
+            "url": here,
+            "ends": cloudevents.rfc3339(round(end * 1e9)),
+            "kept": kept,
+            "version": __version__,
+        }
+        self.console.event("watch.started", self.camera, data, time.time_ns())
+        self.console.hello(self.source.label, self.why, end, self.options.for_s, here, phone, kept, self.options.motion)
+
+    def _observe(self, camera: str, what: Opened | Closed) -> None:
+        page = f"http://127.0.0.1:{self._port}/"
+        if isinstance(what, Opened):
+            boxes = [[round(v, 4) for v in (b.x, b.y, b.w, b.h)] for b in what.decision.boxes]
+            data = {
+                "event": what.event,
+                "score": round(what.decision.score, 4),
+                "boxes": boxes,
+                "follows": what.follows,
+            }
+            self.console.event("motion.started", camera, data, what.wall_ns)
+        else:
+            seconds = round((what.end_ns - what.wall_ns) / 1e9, 2)
+            data = {"event": what.event, "seconds": seconds, "peak": round(what.peak, 4), "frames": what.frames}
+            self.console.event("motion.ended", camera, data | {"why": what.why}, what.end_ns)
+            self.console.motion(what, seconds, page)
+
+    def _goodbye(self) -> None:
+        pipeline = self.agent.pipelines[0]
+        c, outbox = pipeline.counters, pipeline.ways[0].outbox
+        seconds = round(time.monotonic() - self._begin, 1)
+        left = self.store.left()
+        data = {
+            "seconds": seconds,
+            "frames": c.frames,
+            "lost_frames": c.lost_frames,
+            "analysed": c.analysed,
+            "events": c.events,
+            "clips": c.clips,
+            "bytes": c.clip_bytes,
+            "stored_items": outbox.acked_items,
+            "dropped_items": outbox.dropped_items,
+            "kept": str(self.store.path) if self.store.keep else None,
+            "deleted": not left,
+        }
+        self.console.event("watch.ended", self.camera, data, time.time_ns())
+        self.console.goodbye(seconds, c, self._links, str(self.store.path) if left else None, self.store.keep)
+
+
+def _default_port() -> int:
+    """8088, or any free port when somebody has that one and nobody asked for it."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("0.0.0.0", 8088))
+        except OSError:
+            return 0
+    return 8088
