@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import config, sinks, sources
-from agent.config import REQUIRED, Field
+from agent.config import REQUIRED, Field, LogSettings
 from agent.errors import ConfigError, UsageError
 from agent.frame import Decision, Frame
 from agent.motion import MotionSettings
@@ -63,15 +63,6 @@ class _Lazy:
     def load(self) -> type[Any]:
         cls: type[Any] = getattr(importlib.import_module(self.module), self.name)
         return cls
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
-    level: str = "info"
-
-    def __post_init__(self) -> None:
-        if self.level not in ("debug", "info", "warning", "error"):
-            raise ConfigError(f"level '{self.level}' is not one of debug, info, warning, error")
 
 
 def _fields() -> Mapping[str, Field]:

@@ -14,9 +14,9 @@ from typing import Any
 import click
 
 from agent import __version__, exits
-from agent.errors import AgentError, ConfigError, PermanentError, TransientError, UsageError
+from agent.errors import AgentError, ConfigError, PermanentError, UsageError
 
-EPILOG = "More: README.md. Exit codes: 0 ok, 2 usage, 66 no such camera, 69 unreachable, 73 cannot write, 77 refused, 78 configuration."
+EPILOG = "Exit codes: 0 ok, 2 usage, 66 no such camera, 69 unreachable, 73 cannot write, 77 refused, 78 configuration."
 
 
 class Commands(click.Group):
@@ -33,22 +33,16 @@ class Commands(click.Group):
             raise click.UsageError(e.message + hint, ctx) from None
 
 
-class Duration(click.ParamType):
+def duration(text: str) -> float:
     """`90`, `45s`, `30m`, `8h`, `1h30m` or `2d` as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", str(value).strip().lower())
-        if not match or not any(match.groups()):
-            self.fail(f"'{value}' is no duration (45s, 30m, 8h, 1h30m, 2d)", param, ctx)
-        d, h, m, s = (float(g or 0) for g in match.groups())
-        seconds = ((d * 24 + h) * 60 + m) * 60 + s
-        if seconds <= 0:
-            self.fail(f"'{value}' is no time at all", param, ctx)
-        return seconds
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    if not match or not any(match.groups()):
+        raise click.BadParameter(f"'{text}' is no duration (45s, 30m, 8h, 1h30m, 2d)")
+    d, h, m, s = (float(g or 0) for g in match.groups())
+    seconds = ((d * 24 + h) * 60 + m) * 60 + s
+    if seconds <= 0:
+        raise click.BadParameter(f"'{text}' is no time at all")
+    return seconds
 
 
 def log_to_stderr(level: str = "info") -> None:
@@ -116,7 +110,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("source", default="")
-@click.option("--for", "for_s", type=Duration(), default="1h", show_default=True, help="How long: 45s, 30m, 8h.")
+@click.option("--for", "for_s", type=duration, metavar="TIME", default="1h", show_default=True, help="How long: 45s, 30m, 8h.")
 @click.option("--keep", type=click.Path(file_okay=False), help="Keep the recordings in this directory.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (CloudEvents) a line on stdout.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the page; 0 for any free one.  [default: 8088]")
@@ -223,7 +217,9 @@ def server(path: Path | None, port: int | None, store: str | None) -> None:
     async def service() -> None:
         until = asyncio.Event()
         on_signals(until)
-        await hosted.serve(hosted.load(path, port, store), until, announce)
+        settings = hosted.load(path, port, store)
+        log_to_stderr(settings.log_level)
+        await hosted.serve(settings.server, until, announce)
 
     log_to_stderr()
     run_async(service())
@@ -248,12 +244,14 @@ def virtual_add(name: str, path: Path | None, store: str | None) -> None:
     """Make a virtual camera and print what its agent needs; the token is shown once."""
     from agent import hosted
 
-    settings = hosted.load(path, None, store)
-    token = run_async(hosted.add(settings, name))
+    async def work() -> tuple[str, int]:
+        settings = hosted.load(path, None, store).server
+        return await hosted.add(settings, name), settings.port
+
+    token, port = run_async(work())
     click.echo(f"camera   {name}")
-    click.echo(f"token    {token}")
-    click.echo("agent    camera-agent run --source SOURCE ", nl=False)
-    click.echo(f"--name {name} --to ws://:{token}@{hosted.reachable(settings)}:{settings.port}")
+    click.echo(f"token    {token}   (shown only now)")
+    click.echo(f"agent    camera-agent run --source SOURCE --name {name} --to ws://:{token}@SERVER:{port}")
 
 
 @virtual.command("list")
@@ -263,7 +261,10 @@ def virtual_list(path: Path | None, store: str | None) -> None:
     """The virtual cameras, a line each."""
     from agent import hosted
 
-    for name in run_async(hosted.names(hosted.load(path, None, store))):
+    async def work() -> list[str]:
+        return await hosted.names(hosted.load(path, None, store).server)
+
+    for name in run_async(work()):
         click.echo(name)
 
 
@@ -272,10 +273,13 @@ def virtual_list(path: Path | None, store: str | None) -> None:
 @config_option
 @store_option
 def virtual_delete(name: str, path: Path | None, store: str | None) -> None:
-    """Erase a virtual camera with all that it recorded. The server must not be running."""
+    """Erase a virtual camera with all that it recorded."""
     from agent import hosted
 
-    run_async(hosted.remove(hosted.load(path, None, store), name))
+    async def work() -> None:
+        await hosted.remove(hosted.load(path, None, store).server, name)
+
+    run_async(work())
     click.echo(f"deleted  {name}")
 
 
@@ -350,7 +354,9 @@ def check(path: Path | None, source: str | None, to: str | None, name: str, offl
 
 @main.command()
 @click.argument("clips", nargs=-1, required=True)
-@click.option("--decisions", type=click.Path(file_okay=False, path_type=Path), required=True, help="Write CLIP.jsonl here.")
+@click.option(
+    "--decisions", type=click.Path(file_okay=False, path_type=Path), required=True, help="Write CLIP.jsonl here."
+)
 @click.option("--fps", type=click.FloatRange(0.1, 60), help="Analyses a second; all frames without it.")
 @click.option("--sensitivity", type=click.IntRange(1, 10), default=5, show_default=True)
 def motion(clips: tuple[str, ...], decisions: Path, fps: float | None, sensitivity: int) -> None:
@@ -360,6 +366,7 @@ def motion(clips: tuple[str, ...], decisions: Path, fps: float | None, sensitivi
 
     settings = MotionSettings(sensitivity=sensitivity)
     try:
+        decisions.mkdir(parents=True, exist_ok=True)
         for clip in clips:
             click.echo(decide(clip, settings, fps, decisions), err=True)
     except OSError as e:
@@ -367,8 +374,6 @@ def motion(clips: tuple[str, ...], decisions: Path, fps: float | None, sensitivi
     except AgentError as e:
         die(e)
 
-
-__all__ = ["TransientError", "main"]
 
 if __name__ == "__main__":
     main()

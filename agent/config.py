@@ -54,8 +54,9 @@ class Problem:
 class Field:
     """What may stand under a key.
 
-    `cls`: a settings class; `lazy`: one that is imported when the key is there. `kinds`: a registry, chosen by the mapping's `type:`. `many`: "" for one,
-    "list", or "map" (names to values). `default`: the value when the key is missing; REQUIRED if it may not be.
+    `cls`: a settings class; `lazy`: one that is imported when the key is there. `kinds`: a registry, chosen
+    by the mapping's `type:`. `many`: "" for one, "list", or "map" (names to values). `default`: the value
+    when the key is missing; REQUIRED if it may not be.
     """
 
     cls: type[Any] | None = None
@@ -64,6 +65,17 @@ class Field:
     default: Any = None
     fields: Mapping[str, Field] | None = None
     lazy: Loadable | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What goes to stderr or the journal: debug, info, warning or error and above."""
+
+    level: str = "info"
+
+    def __post_init__(self) -> None:
+        if self.level not in ("debug", "info", "warning", "error"):
+            raise ConfigError(f"level '{self.level}' is not one of debug, info, warning, error")
 
 
 REQUIRED: Any = object()
