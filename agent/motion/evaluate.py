@@ -1,0 +1,101 @@
+"""What the detector says of a clip: the live agent's own path, frame by frame, written as one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent import motion
+from agent.frame import Codec, Decision, Frame
+from agent.media import jpeg
+from agent.motion.rawclip import open_footage
+from agent.motion.luma import luma
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from agent.motion import MotionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One frame of a clip; `fresh` is False where the decision was inherited, `pixels` is (width, height)."""
+
+    index: int
+    decision: Decision
+    fresh: bool
+    pixels: tuple[int, int]
+
+
+class Budget:
+    """Which frames are looked at, at most `per_s` a second (None: all): the grid that a live camera's frames pass."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self._period_s = 1 / per_s if per_s else 0.0
+        self._due_s = 0.0
+
+    def takes(self, pts_s: float) -> bool:
+        """Whether the frame of `pts_s` is looked at."""
+        if pts_s < self._due_s:
+            return False
+        self._due_s = max(self._due_s + self._period_s, pts_s + self._period_s / 2)
+        return True
+
+
+def judge(pictures: Iterable[bytes], clip_fps: float, settings: MotionSettings, per_s: float | None) -> Iterator[Judged]:
+    """The decision of each JPEG, `clip_fps` of them a second; a picture that does not decode inherits the last one."""
+    detector = motion.create(settings)
+    budget = Budget(per_s)
+    last = Decision(moving=False, reason="learning")
+    for index, data in enumerate(pictures):
+        pts_s = index / clip_fps
+        fresh = False
+        pixels = (0, 0)
+        try:
+            info = jpeg.inspect(data)
+            pixels = (info.width, info.height)
+            if budget.takes(pts_s):
+                frame = Frame(Codec.JPEG, data, True, round(pts_s * 1e9), 0, index)
+                last, fresh = detector.update(luma(frame), pts_s), True
+        except ValueError:
+            pass
+        yield Judged(index, last, fresh, pixels)
+
+
+def record(one: Judged) -> dict[str, object]:
+    """`frame`, `moving`, `score`, `reason` and, in the clip's pixels, `boxes` as [x, y, width, height]."""
+    width, height = one.pixels
+    d = one.decision
+    boxes = [[round(b.x * width), round(b.y * height), round(b.w * width), round(b.h * height)] for b in d.boxes]
+    return {
+        "frame": one.index,
+        "moving": d.moving,
+        "score": round(d.score, 5),
+        "reason": d.reason,
+        "boxes": boxes if d.moving else [],
+    }
+
+
+def decide(clip: str | Path, settings: MotionSettings, per_s: float | None, out_dir: Path) -> str:
+    """Write `out_dir/NAME.jsonl` for a video file or folder of JPEGs and say in a line what came out.
+
+    `per_s` is the number of analyses a second, None for every frame. The last line of the file holds `cpu_ms`, user and
+    system time a frame, reading included. Raises AgentError for what cannot be read, OSError for what cannot be written.
+    """
+    footage = open_footage(clip)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    path = out_dir / f"{Path(clip).resolve().stem}.jsonl"
+    frames = moving = looked = 0
+    started = time.process_time()
+    with path.open("w", encoding="utf-8") as file:
+        for one in judge(footage, footage.fps, settings, per_s):
+            frames += 1
+            moving += one.decision.moving
+            looked += one.fresh
+            file.write(json.dumps(record(one), separators=(",", ":")) + "\n")
+        cpu_ms = 1000 * (time.process_time() - started) / max(1, frames)
+        file.write(json.dumps({"cpu_ms": round(cpu_ms, 3)}) + "\n")
+    return f"{path}: {moving} of {frames} frames moving, {looked} looked at, {cpu_ms:.2f} ms CPU a frame"
