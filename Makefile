@@ -1,0 +1,51 @@
+# The newcomer's commands: `make watch` and `make test`. Both need Python 3.11+ and work again without a network.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+META := setup.cfg pyproject.toml
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: watch test check format bench clean
+
+watch: $(VENV)/run.stamp
+	@$(BIN)/camera-agent watch $(ARGS)
+
+test: $(VENV)/test.stamp
+	@.ci/browser
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/test.stamp
+	@$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "camera-agent needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11 watch"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv is missing. Install it: sudo apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: $(BIN)/python $(META)
+	@echo "installing camera-agent into $(VENV) (the first time only; a minute or two)"
+	@$(PIP) install -e .
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp
+	@echo "installing what the tests need"
+	@$(PIP) install -e '.[test]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/test.stamp
+	@$(PIP) install -e '.[test,dev]'
+	@touch $@
