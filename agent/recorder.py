@@ -150,11 +150,11 @@ class Recorder:
                 self._close(event, "quiet")
                 self._trim(frame)
             return
-        age = frame.pts_ns - event.first.pts_ns
-        span = frame.pts_ns - self._ring[0].pts_ns + self._interval()
-        if span >= (SHORT_NS if age < YOUNG_NS else LONG_NS):
+        begun = self._ring[0].pts_ns
+        if frame.pts_ns - begun + self._interval() >= _length(begun - event.first.pts_ns):
             self._flush(event, len(self._ring))
-        if age >= self._longest_ns:
+        # Not within a post-roll: its rest would become an event without motion.
+        if frame.pts_ns - event.first.pts_ns >= self._longest_ns and quiet < SECOND:
             self._cut(event, frame)
 
     def _interval(self) -> int:
@@ -214,12 +214,16 @@ class Recorder:
         return frame
 
 
+def _length(age_ns: int) -> int:
+    """How long a clip may be that begins at this age of its event; negative: in the pre-roll."""
+    return SHORT_NS if 0 <= age_ns < YOUNG_NS else LONG_NS
+
+
 def _groups(frames: list[Frame], start_ns: int) -> Iterator[list[Frame]]:
     """Cut frames into stretches of at most a second, at most 250 ms within the event's first 2 s."""
     group: list[Frame] = []
     for frame in frames:
-        young = 0 <= frame.pts_ns - start_ns < YOUNG_NS
-        if group and frame.pts_ns - group[0].pts_ns >= (SHORT_NS if young else LONG_NS):
+        if group and frame.pts_ns - group[0].pts_ns >= _length(group[0].pts_ns - start_ns):
             yield group
             group = []
         group.append(frame)

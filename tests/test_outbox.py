@@ -1,0 +1,63 @@
+"""The memory outbox: bounded, counted, and honest about what it gave up."""
+
+import asyncio
+
+from agent.frame import ItemType
+from agent.outbox import MemoryOutbox
+
+
+def fill(outbox: MemoryOutbox, count: int, size: int = 100) -> None:
+    for i in range(count):
+        outbox.put(ItemType.CLIP, 1, i, b"x" * size)
+
+
+async def test_items_wait_until_acknowledged() -> None:
+    outbox = MemoryOutbox("porch")
+    fill(outbox, 3)
+    first = await outbox.after(0)
+    assert (first.camera, first.seq) == ("porch", 1)
+    assert (await outbox.after(0)).seq == 1, "reading does not remove"
+    outbox.ack(1, [(3, 3)])
+    assert (await outbox.after(0)).seq == 2
+    outbox.ack(3)
+    await outbox.drained()
+    assert (outbox.bytes, outbox.acked_items) == (0, 3)
+
+
+async def test_after_waits_for_what_is_not_there_yet() -> None:
+    outbox = MemoryOutbox("porch")
+    waiting = asyncio.ensure_future(outbox.after(0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    fill(outbox, 1)
+    assert (await waiting).seq == 1
+
+
+async def test_when_full_the_oldest_go_counted_and_declared() -> None:
+    outbox = MemoryOutbox("porch", max_bytes=350)
+    fill(outbox, 10)
+    assert outbox.bytes <= 350
+    assert outbox.dropped_items == 7
+    assert outbox.dropped() == [(1, 7)]
+    outbox.ack(7)
+    assert outbox.dropped() == []
+
+
+async def test_one_item_larger_than_the_bound_still_leaves() -> None:
+    outbox = MemoryOutbox("porch", max_bytes=10)
+    fill(outbox, 1, 1000)
+    assert (await outbox.after(0)).seq == 1
+
+
+async def test_a_refused_item_is_given_up_and_declared() -> None:
+    outbox = MemoryOutbox("porch")
+    fill(outbox, 2)
+    outbox.refuse(1)
+    outbox.refuse(1)
+    assert outbox.dropped() == [(1, 1)] and outbox.dropped_items == 1
+    outbox.refuse(2)
+    await asyncio.wait_for(outbox.drained(), 1)
+
+
+async def test_each_outbox_has_a_spool_name_of_its_own() -> None:
+    assert MemoryOutbox("a").spool != MemoryOutbox("a").spool

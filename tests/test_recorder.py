@@ -1,0 +1,132 @@
+"""Events: exact pre-roll and post-roll, short clips, nothing lost and nothing twice."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import ConfigError
+from agent.frame import Clip, Decision
+from agent.recorder import Closed, EventSettings, Opened, Recorder
+from tests.frames import frame
+
+MOVING = Decision(True, 0.1, reason="motion")
+STILL = Decision(False)
+FPS = 10
+
+
+def play(settings: EventSettings, moving: set[int], count: int, *, every: int = 1, late: int = 0) -> list:
+    """Feed `count` frames at 10 fps; frames in `moving` move; decisions come `late` frames after their own."""
+    out: list = []
+    recorder = Recorder(settings, out.append)
+    frames = [frame(i, i / FPS) for i in range(count)]
+    for i, f in enumerate(frames):
+        recorder.frame(f)
+        judged = i - late
+        if judged >= 0 and judged % every == 0:
+            recorder.decision(frames[judged], MOVING if judged in moving else STILL)
+    recorder.end("stop")
+    return out
+
+
+def indices(out: list) -> list[int]:
+    return [f.index for c in out if isinstance(c, Clip) for f in c.frames]
+
+
+def test_pre_roll_and_post_roll_are_exact_in_seconds() -> None:
+    out = play(EventSettings(pre_roll_s=2, post_roll_s=3, merge_gap_s=3), {50, 51, 52}, 150)
+    assert indices(out) == list(range(30, 83))
+    assert isinstance(out[0], Opened) and out[0].wall_ns == frame(50, 5.0).wall_ns
+    closed = out[-1]
+    assert isinstance(closed, Closed) and closed.why == "quiet" and closed.frames == 53
+    assert closed.end_ns == frame(0, 8.2).wall_ns
+
+
+def test_pre_roll_is_measured_from_the_judged_frame_when_the_decision_is_late() -> None:
+    out = play(EventSettings(pre_roll_s=2, post_roll_s=1, merge_gap_s=1), {50}, 100, late=5)
+    assert indices(out)[0] == 30
+
+
+def test_pre_roll_frames_are_marked() -> None:
+    out = play(EventSettings(), {50}, 70)
+    marked = [f.index for c in out if isinstance(c, Clip) for f in c.frames[: c.preroll]]
+    assert marked == list(range(30, 50))
+
+
+def test_pre_roll_leaves_at_once_and_young_clips_are_short() -> None:
+    out: list = []
+    recorder = Recorder(EventSettings(), out.append)
+    for i in range(50):
+        recorder.frame(frame(i, i / FPS))
+    recorder.decision(frame(49, 4.9), MOVING)
+    assert indices(out)[-1] == 49, "the pre-roll and the first picture leave with the decision"
+    for i in range(50, 120):
+        recorder.frame(frame(i, i / FPS))
+        if i % 2:
+            recorder.decision(frame(i, i / FPS), MOVING)
+    for clip in (c for c in out if isinstance(c, Clip)):
+        span_s = (clip.frames[-1].pts_ns - clip.frames[0].pts_ns) / 1e9
+        age_s = clip.frames[0].pts_ns / 1e9 - 4.9
+        assert span_s <= (0.25 if 0 <= age_s < 2 else 1.0)
+
+
+def test_motion_within_the_merge_gap_is_one_event_and_beyond_it_two() -> None:
+    near = play(EventSettings(post_roll_s=2, merge_gap_s=4, pre_roll_s=2), {20, 55}, 150)
+    far = play(EventSettings(post_roll_s=2, merge_gap_s=4, pre_roll_s=2), {20, 65}, 150)
+    assert sum(isinstance(x, Opened) for x in near) == 1
+    assert sum(isinstance(x, Opened) for x in far) == 2
+
+
+def test_a_long_event_is_cut_and_linked() -> None:
+    out = play(EventSettings(longest_s=5), set(range(20, 160)), 230)
+    assert [x.follows for x in out if isinstance(x, Opened)] == [0, 1, 2]
+    assert [x.why for x in out if isinstance(x, Closed)] == ["long", "long", "quiet"]
+    got = indices(out)
+    assert got == list(range(got[0], got[-1] + 1))
+
+
+def test_a_new_run_closes_the_event() -> None:
+    out: list = []
+    recorder = Recorder(EventSettings(), out.append)
+    for i in range(30):
+        recorder.frame(frame(i, i / FPS))
+    recorder.decision(frame(29, 2.9), MOVING)
+    recorder.frame(frame(0, 100.0))
+    assert isinstance(out[-1], Closed) and out[-1].why == "source"
+    assert not recorder.event
+
+
+def test_the_ring_is_bounded_in_bytes_and_counts_what_it_forgot() -> None:
+    recorder = Recorder(EventSettings(pre_roll_s=60), lambda _: None, max_bytes=10_000)
+    for i in range(100):
+        recorder.frame(frame(i, i / FPS, b"x" * 1000))
+    assert recorder._ring_bytes <= 10_000
+    assert recorder.preroll_trimmed == 90
+
+
+def test_frames_between_merged_events_cannot_be_configured_away() -> None:
+    with pytest.raises(ConfigError, match="merge_gap_s"):
+        EventSettings(pre_roll_s=1, post_roll_s=1, merge_gap_s=5)
+
+
+@given(
+    st.sets(st.integers(0, 299), max_size=30),
+    st.sampled_from([0.0, 0.5, 2.0]),
+    st.sampled_from([0.0, 1.0, 5.0]),
+    st.integers(0, 6),
+)
+def test_whatever_moves_every_frame_leaves_at_most_once_and_no_motion_is_missing(
+    moving: set[int], pre_s: float, post_s: float, late: int
+) -> None:
+    out = play(EventSettings(pre_roll_s=pre_s, post_roll_s=post_s, merge_gap_s=post_s), moving, 300, late=late)
+    got = indices(out)
+    assert all(a < b for a, b in pairwise(got)), "in order, none twice"
+    judged = {m for m in moving if m + late < 300}
+    assert judged <= set(got)
+    opens = [x for x in out if isinstance(x, Opened | Closed)]
+    assert all(isinstance(x, Opened if i % 2 == 0 else Closed) for i, x in enumerate(opens))
+    event = 0
+    for x in out:
+        event = x.event if isinstance(x, Opened) else event
+        assert x.event == event

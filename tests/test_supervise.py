@@ -1,0 +1,94 @@
+"""Retries: jittered, bounded, said once; bugs leave."""
+
+import asyncio
+import logging
+import random
+
+import pytest
+
+from agent.errors import PermanentError, TransientError
+from agent.supervise import Health, backoff_s, supervise
+
+
+class Stopped(Exception):
+    """The fake clock has seen enough."""
+
+
+class FakeClock:
+    """Sleeps in no time and remembers how long it should have been."""
+
+    def __init__(self, naps: int = 1000) -> None:
+        self.slept: list[float] = []
+        self._naps = naps
+
+    def wall_ns(self) -> int:
+        return 0
+
+    def monotonic_ns(self) -> int:
+        return 0
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+        if len(self.slept) >= self._naps:
+            raise Stopped
+
+
+async def attempt(error: Exception, naps: int, health: Health | None = None) -> FakeClock:
+    clock = FakeClock(naps)
+
+    async def run() -> None:
+        raise error
+
+    with pytest.raises(Stopped):
+        await supervise("porch", run, health or Health(), clock=clock, rng=random.Random(1))
+    return clock
+
+
+async def test_waits_grow_to_fifteen_seconds_with_full_jitter() -> None:
+    clock = await attempt(TransientError("gone"), 400)
+    assert max(clock.slept) <= 15 and max(clock.slept[50:]) > 14
+    assert min(clock.slept[50:]) < 1, "full jitter reaches down to nothing"
+    assert clock.slept[0] <= 0.5 and clock.slept[1] <= 1.0
+
+
+async def test_a_refusal_waits_a_minute_and_is_remembered() -> None:
+    health = Health()
+    clock = await attempt(PermanentError("wrong password", 77), 2, health)
+    assert clock.slept == [60.0, 60.0]
+    assert health.refused and health.exit_code == 77 and health.error == "wrong password"
+
+
+async def test_success_resets_the_wait() -> None:
+    health = Health()
+    for _ in range(8):
+        health.failed("porch", "gone", logging.WARNING, FakeClock())
+    health.worked("porch", FakeClock())
+    assert health.up and health.failures == 0
+    assert backoff_s(1, random.Random(2)) <= 0.5
+
+
+async def test_one_warning_quiet_repeats_one_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    health = Health()
+    await attempt(TransientError("gone"), 5, health)
+    assert [r.levelname for r in caplog.records] == ["WARNING", "DEBUG", "DEBUG", "DEBUG", "DEBUG"]
+    health.worked("porch", FakeClock())
+    assert (caplog.records[-1].levelname, caplog.records[-1].getMessage()) == ("INFO", "porch: back")
+
+
+async def test_a_bug_leaves() -> None:
+    async def run() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await supervise("porch", run, Health(), clock=FakeClock())
+
+
+async def test_returning_ends_only_what_has_an_end() -> None:
+    async def run() -> None:
+        return
+
+    await supervise("film", run, Health(), clock=FakeClock(), once=True)
+    with pytest.raises(Stopped):
+        await supervise("sink", run, Health(), clock=FakeClock(3))
