@@ -1,0 +1,70 @@
+"""Response bodies that become pictures: as they come, or in HTTP chunks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from agent.media.multipart import Splitter
+
+_READ_BYTES = 64 * 1024
+_LINE = re.compile(rb"\r?\n?([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\n]{0,200})?\r?\n")
+_MAX_LINE_BYTES = 256
+
+
+class Pictures:
+    """A body of JPEGs, received in place; each whole one is given to `publish` at once."""
+
+    def __init__(self, splitter: Splitter, publish: Callable[[list[bytes]], None]) -> None:
+        self._splitter = splitter
+        self._publish = publish
+        self.room = splitter.room
+
+    @property
+    def missing(self) -> int:
+        return self._splitter.missing
+
+    def take(self, count: int) -> None:
+        if pictures := self._splitter.received(count):
+            self._publish(pictures)
+
+
+class ChunkedPictures:
+    """The same in chunks (RFC 9112, 7.1): their sizes are taken out, at the price of one more copy."""
+
+    def __init__(self, splitter: Splitter, publish: Callable[[list[bytes]], None]) -> None:
+        self._splitter = splitter
+        self._publish = publish
+        self._buf = bytearray(_READ_BYTES)
+        self._view = memoryview(self._buf)
+        self._end = 0
+        self._left = 0
+        self.ended = False
+
+    @property
+    def missing(self) -> int:
+        return 1
+
+    def room(self) -> memoryview:
+        return self._view[self._end :]
+
+    def take(self, count: int) -> None:
+        """Raises ValueError where a chunk's size should stand and does not."""
+        at, end = 0, self._end + count
+        while at < end and not self.ended:
+            if self._left:
+                n = min(self._left, end - at)
+                if pictures := self._splitter.feed(self._view[at : at + n]):
+                    self._publish(pictures)
+                at, self._left = at + n, self._left - n
+                continue
+            line = _LINE.match(self._buf, at, end)
+            if line is None:
+                break
+            at, self._left = line.end(), int(line[1], 16)
+            self.ended = self._left == 0
+        rest = 0 if self.ended else end - at
+        if not self._left and rest > _MAX_LINE_BYTES:
+            raise ValueError("a chunk without its size")
+        self._buf[:rest] = self._buf[at : at + rest]
+        self._end = rest
