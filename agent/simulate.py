@@ -213,7 +213,7 @@ class SimulatedCamera:
     async def _stream(self, client: _Client) -> None:
         kind = f"multipart/x-mixed-replace;boundary={self._style.shown}"
         await client.send(_response("200 OK", kind, "Pragma: no-cache\r\nCache-Control: no-cache\r\n"), 0)
-        number = self._head.number - 1
+        number = max(self._head.number - 1, -1)
         while not client.gone and await self._head.after(number):
             number = self._head.number
             await self._part(client, number, self._head.picture)
@@ -239,6 +239,8 @@ class SimulatedCamera:
             length = None
         if client.fault("truncate", number) or client.fault("drop", number):
             picture = picture[: len(picture) // 2]
+        elif client.fault("endless-part", number):
+            picture = picture[:-2]
         await client.send(self._part_head(length) + picture, number)
         if client.fault("endless-part", number):
             while True:
@@ -300,5 +302,7 @@ class _Client:
 
 
 def _response(status: str, kind: str, fields: str) -> bytes:
-    head = f"HTTP/1.0 {status}\r\nServer: dcs-920-simulated\r\nConnection: close\r\nContent-Type: {kind}\r\n{fields}\r\n"
+    head = (
+        f"HTTP/1.0 {status}\r\nServer: dcs-920-simulated\r\nConnection: close\r\nContent-Type: {kind}\r\n{fields}\r\n"
+    )
     return head.encode()

@@ -1,4 +1,4 @@
-"""JPEG files as bytes: size and scans from the header, the end of a picture, missing Huffman tables; nothing is decoded."""
+"""JPEGs as bytes: size and scans from the header, where a picture ends, missing Huffman tables; decodes nothing."""
 
 import re
 from dataclasses import dataclass

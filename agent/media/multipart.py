@@ -1,4 +1,4 @@
-"""MJPEG over HTTP cut into its pictures where they lie in the receive buffer, whatever the camera makes of the framing."""
+"""MJPEG over HTTP cut into pictures where they lie in the receive buffer, whatever the camera makes of its framing."""
 
 import re
 from collections.abc import Callable

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from agent.errors import TransientError
+from agent.media.jpeg import TooLarge
 from agent.media.multipart import Splitter
 
 _READ_BYTES = 64 * 1024
@@ -13,20 +15,30 @@ _MAX_LINE_BYTES = 256
 
 
 class Pictures:
-    """A body of JPEGs, received in place; each whole one is given to `publish` at once."""
+    """A body of JPEGs, received in place; each whole one is given to `publish` at once. `length`: its bytes, if known."""
 
-    def __init__(self, splitter: Splitter, publish: Callable[[list[bytes]], None]) -> None:
+    def __init__(self, splitter: Splitter, publish: Callable[[list[bytes]], None], length: int | None = None) -> None:
         self._splitter = splitter
         self._publish = publish
+        self._left = length
         self.room = splitter.room
 
     @property
     def missing(self) -> int:
         return self._splitter.missing
 
-    def take(self, count: int) -> None:
-        if pictures := self._splitter.received(count):
+    def take(self, count: int) -> bool:
+        """Raises TransientError and TooLarge."""
+        try:
+            pictures = self._splitter.received(count)
+        except ValueError as e:
+            raise _as_error(e) from None
+        if pictures:
             self._publish(pictures)
+        if self._left is None:
+            return False
+        self._left -= count
+        return self._left <= 0
 
 
 class ChunkedPictures:
@@ -39,7 +51,7 @@ class ChunkedPictures:
         self._view = memoryview(self._buf)
         self._end = 0
         self._left = 0
-        self.ended = False
+        self._ended = False
 
     @property
     def missing(self) -> int:
@@ -48,23 +60,35 @@ class ChunkedPictures:
     def room(self) -> memoryview:
         return self._view[self._end :]
 
-    def take(self, count: int) -> None:
-        """Raises ValueError where a chunk's size should stand and does not."""
+    def take(self, count: int) -> bool:
+        """Raises TransientError and TooLarge, the former also where a chunk's size should stand and does not."""
         at, end = 0, self._end + count
-        while at < end and not self.ended:
+        while at < end and not self._ended:
             if self._left:
                 n = min(self._left, end - at)
-                if pictures := self._splitter.feed(self._view[at : at + n]):
-                    self._publish(pictures)
+                self._feed(self._view[at : at + n])
                 at, self._left = at + n, self._left - n
                 continue
             line = _LINE.match(self._buf, at, end)
             if line is None:
                 break
             at, self._left = line.end(), int(line[1], 16)
-            self.ended = self._left == 0
-        rest = 0 if self.ended else end - at
+            self._ended = self._left == 0
+        rest = 0 if self._ended else end - at
         if not self._left and rest > _MAX_LINE_BYTES:
-            raise ValueError("a chunk without its size")
+            raise TransientError("a chunk without its size")
         self._buf[:rest] = self._buf[at : at + rest]
         self._end = rest
+        return self._ended
+
+    def _feed(self, data: memoryview) -> None:
+        try:
+            pictures = self._splitter.feed(data)
+        except ValueError as e:
+            raise _as_error(e) from None
+        if pictures:
+            self._publish(pictures)
+
+
+def _as_error(e: ValueError) -> Exception:
+    return e if isinstance(e, TooLarge) else TransientError(str(e))

@@ -132,8 +132,8 @@ class Body(Protocol):
 
     def room(self) -> memoryview: ...
 
-    def take(self, count: int) -> None:
-        """`count` bytes are in what `room()` gave; an exception ends the connection."""
+    def take(self, count: int) -> bool:
+        """`count` bytes are in what `room()` gave; True: the body is complete. An exception ends the connection."""
         ...
 
 
@@ -173,11 +173,14 @@ class Connection(asyncio.BufferedProtocol):
             self._find_head()
             return
         try:
-            self._body.take(nbytes)
+            complete = self._body.take(nbytes)
         except Exception as e:
             self._end(e)
             return
-        self._wait_for(self._body.missing)
+        if complete:
+            self._end(None)
+        else:
+            self._wait_for(self._body.missing)
 
     def _find_head(self) -> None:
         found = _HEAD_END.search(self._early, 0, self._count)
@@ -198,15 +201,19 @@ class Connection(asyncio.BufferedProtocol):
         """Give the body from its first byte on to `body`; `ended` tells when and how that is over."""
         self._body = body
         rest, self._early = memoryview(self._early), bytearray()
+        complete = False
         try:
-            while rest:
+            while rest and not complete:
                 room = body.room()
                 n = min(len(room), len(rest))
                 room[:n] = rest[:n]
-                body.take(n)
+                complete = body.take(n)
                 rest = rest[n:]
         except Exception as e:
             self._end(e)
+            return
+        if complete:
+            self._end(None)
             return
         if self._transport is not None and not self._transport.is_closing():
             self._wait_for(body.missing)
@@ -236,7 +243,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(TransientError(f"the connection broke ({_why(exc)})") if exc else None)
         self._transport = self._sock = None
-        self._lost.set_result(None)
+        if not self._lost.done():
+            self._lost.set_result(None)
 
     async def close(self) -> None:
         """Drop the connection; nothing of it is left afterwards."""

@@ -90,7 +90,7 @@ def _best_digest(challenges: list[str]) -> dict[str, str]:
             fields = {k.lower(): q or plain for k, q, plain in _FIELD.findall(part)}
             name = fields.get("algorithm", "MD5").upper().removesuffix("-SESS")
             qop = fields.get("qop", "auth").lower()
-            if name in _HASHES and "nonce" in fields and "auth" in re.split(r"[,\s]+", qop):
-                if not best or name == "SHA-256":
-                    best = fields
+            usable = name in _HASHES and "nonce" in fields and "auth" in re.split(r"[,\s]+", qop)
+            if usable and (not best or name == "SHA-256"):
+                best = fields
     return best

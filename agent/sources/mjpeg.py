@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Self
 from urllib.parse import unquote, urlsplit
@@ -17,8 +18,9 @@ from agent.media.jpeg import TooLarge
 from agent.media.multipart import Splitter
 from agent.sources import Publish
 from agent.sources.bodies import ChunkedPictures, Pictures
-from agent.sources.http import Url
+from agent.sources.http import Body, Head, Url
 from agent.sources.login import Login
+from agent.sources.stall import ended_or_stalled
 from agent.sources.stream import NO_CAMERA, PERMISSION, Answer, NoSuchPath, get, refuse_other_media
 
 log = logging.getLogger(__name__)
@@ -187,17 +189,16 @@ class _Run:
         first = self._index
         try:
             refuse_other_media(answer)
-            kind = ChunkedPictures if answer.head.chunked else Pictures
-            connection.read(kind(splitter, self.pictures))
-            await self._until_stall(connection.ended, splitter, label)
+            connection.read(_body_of(answer.head, splitter, self.pictures))
+            if await ended_or_stalled(connection.ended, lambda: splitter.frames, self._stall_s):
+                bad = f" ({splitter.bad_parts} bad parts)" if splitter.bad_parts else ""
+                raise TransientError(f"no picture for {self._stall_s:g} s{bad}")
             connection.ended.result()
             splitter.close()
         except TooLarge as e:
             raise self._oversized(label, e) from None
-        except ValueError as e:
-            raise TransientError(f"{label}: {e}") from None
         except TransientError as e:
-            raise e if str(e).startswith(label) else TransientError(f"{label}: {e}") from None
+            raise TransientError(f"{label}: {e}") from None
         finally:
             await connection.close()
             log.debug(
@@ -211,17 +212,9 @@ class _Run:
         # After good pictures it is one broken header; before any it is what this camera sends.
         return TransientError(f"{label}: {e}") if self._index else PermanentError(f"{label}: {e}")
 
-    async def _until_stall(self, ended: asyncio.Future[None], splitter: Splitter, label: str) -> None:
-        """Wait for the end; raise TransientError when no picture came for the stall time.
 
-        Looks at the count from time to time, so that a picture costs nothing here.
-        """
-        clock = asyncio.get_running_loop().time
-        seen, since = splitter.frames, clock()
-        while not ended.done():
-            await asyncio.wait([ended], timeout=min(self._stall_s / 8, self._stall_s - (clock() - since)))
-            if splitter.frames != seen:
-                seen, since = splitter.frames, clock()
-            elif clock() - since >= self._stall_s and not ended.done():
-                bad = f" ({splitter.bad_parts} bad parts)" if splitter.bad_parts else ""
-                raise TransientError(f"{label}: no picture for {self._stall_s:g} s{bad}")
+def _body_of(head: Head, splitter: Splitter, publish: Callable[[list[bytes]], None]) -> Body:
+    if head.chunked:
+        return ChunkedPictures(splitter, publish)
+    # A stream's Content-Length is made up; a still's tells its end where the camera keeps the connection.
+    return Pictures(splitter, publish, None if head.media_type.startswith("multipart/") else head.length)

@@ -1,0 +1,64 @@
+"""A film file (or a folder of JPEGs) as a camera, at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Self
+from urllib.parse import unquote, urlsplit
+
+from annotated_types import Gt, Le
+
+from agent.clock import SystemClock
+from agent.errors import PermanentError, UsageError
+from agent.frame import Codec, Frame
+from agent.media.footage import Footage, open_footage
+from agent.sources import Publish
+
+LATE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Plays `path` once, or again and again with `loop: true`; `fps` replaces the film's own pace."""
+
+    path: str
+    loop: bool = False
+    fps: Annotated[float, Gt(0), Le(240)] | None = None
+
+    @classmethod
+    def from_url(cls, text: str) -> Self:
+        """A path, or `file:///path`; raises UsageError (exit 66) where there is no film."""
+        source = cls(unquote(urlsplit(text).path) if text.lower().startswith("file://") else text)
+        open_footage(source.path)
+        return source
+
+    @property
+    def label(self) -> str:
+        return self.path
+
+    async def run(self, publish: Publish) -> None:
+        try:
+            footage = await asyncio.to_thread(open_footage, self.path, self.fps)
+            await self._play(footage, publish)
+        except UsageError as e:
+            raise PermanentError(str(e), e.exit_code) from None
+        except OSError as e:
+            raise PermanentError(f"{self.path}: {(e.strerror or str(e)).lower()}", 66) from None
+        except ValueError as e:
+            raise PermanentError(f"{self.path}: {e}", 66) from None
+
+    async def _play(self, footage: Footage, publish: Publish) -> None:
+        clock, now = SystemClock(), asyncio.get_running_loop().time
+        due, index, pictures = now(), 0, iter(footage)
+        while True:
+            data = await asyncio.to_thread(next, pictures, None)
+            await asyncio.sleep(due - now())
+            if data is None:
+                if not self.loop:
+                    return
+                pictures = iter(footage)
+                continue
+            publish(Frame(Codec.JPEG, data, True, clock.monotonic_ns(), clock.wall_ns(), index))
+            index += 1
+            due = max(due + 1.0 / footage.fps, now() - LATE_S)
