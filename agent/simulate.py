@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from agent.errors import UsageError
 from agent.media.faults import FAULTS, Fault, parse_fault
-from agent.media.footage import Footage
+from agent.media.footage import Footage, Reel
 from agent.media.spoil import corrupt, read_stamp, resized_header, stamp
 
 __all__ = ["FAULTS", "Fault", "SimulatedCamera", "parse_fault", "read_stamp"]
@@ -73,14 +73,15 @@ class PlayHead:
 
     async def _play(self) -> None:
         clock = asyncio.get_running_loop().time
-        due, pictures, played = clock(), iter(self._footage), False
+        due, reel, played = clock(), Reel(self._footage), False
         try:
             while True:
-                picture = await asyncio.to_thread(next, pictures, None)
+                picture = await reel.next()
                 if picture is None:
                     if not (self._loop and played):
                         break
-                    pictures, played = iter(self._footage), False
+                    reel.rewind()
+                    played = False
                     continue
                 await asyncio.sleep(due - clock())
                 due = max(due + self._period_s, clock() - 1.0)
@@ -90,6 +91,8 @@ class PlayHead:
             await asyncio.sleep(due - clock())
         except (OSError, ValueError) as e:
             log.warning("%s: %s", self._footage.path, e)
+        finally:
+            await reel.close()
         self.ended = True
         self._wake()
 

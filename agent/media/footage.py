@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -106,6 +107,33 @@ class CodedFootage:
                 yield cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
         finally:
             video.release()
+
+
+class Reel:
+    """Reads a film picture by picture without blocking the loop; `close` it."""
+
+    def __init__(self, footage: Footage) -> None:
+        self._footage = footage
+        self._pictures = iter(footage)
+        self._pending: asyncio.Future[bytes | None] | None = None
+
+    async def next(self) -> bytes | None:
+        """The next picture, None at the end; raises OSError and ValueError."""
+        self._pending = asyncio.ensure_future(asyncio.to_thread(next, self._pictures, None))
+        return await asyncio.shield(self._pending)
+
+    def rewind(self) -> None:
+        self._pictures = iter(self._footage)
+
+    async def close(self) -> None:
+        """Let go of the file, also where a read is under way (which is awaited for half a second)."""
+        if self._pending is not None:
+            await asyncio.wait([self._pending], timeout=0.5)
+            if self._pending.done() and not self._pending.cancelled():
+                self._pending.exception()
+        if isinstance(self._pictures, Generator):
+            with suppress(ValueError):
+                self._pictures.close()
 
 
 def open_footage(path: str | os.PathLike[str], fps: float | None = None) -> Footage:

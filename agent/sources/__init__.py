@@ -20,7 +20,8 @@ class Source(Protocol):
         """Connect once and publish every frame; raise when the camera is gone. Never retry.
 
         Returning means that there is no more to come, ever (a film's end). Raises TransientError or
-        PermanentError with one line that names the camera's address (without secrets). Frame `index` starts at 0. Ends within 1 s of cancellation and closes all it opened.
+        PermanentError with one line that names the camera's address (without secrets). Frame `index` starts at 0. Ends
+        within 1 s of cancellation and closes all it opened.
         """
         ...
 

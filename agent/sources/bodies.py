@@ -15,7 +15,7 @@ _MAX_LINE_BYTES = 256
 
 
 class Pictures:
-    """A body of JPEGs, received in place; each whole one is given to `publish` at once. `length`: its bytes, if known."""
+    """A body of JPEGs, received in place; each whole one is given to `publish` at once. `length`: if known."""
 
     def __init__(self, splitter: Splitter, publish: Callable[[list[bytes]], None], length: int | None = None) -> None:
         self._splitter = splitter

@@ -39,7 +39,9 @@ class DemoSource:
         clock, now = SystemClock(), asyncio.get_running_loop().time
         due, index = now(), 0
         while True:
-            data = scene.ready(index) or await asyncio.to_thread(scene.picture, index)
+            data = scene.ready(index)
+            if data is None:
+                data = await asyncio.to_thread(scene.picture, index)
             await asyncio.sleep(due - now())
             publish(Frame(Codec.JPEG, data, True, clock.monotonic_ns(), clock.wall_ns(), index))
             index += 1

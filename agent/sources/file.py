@@ -12,7 +12,7 @@ from annotated_types import Gt, Le
 from agent.clock import SystemClock
 from agent.errors import PermanentError, UsageError
 from agent.frame import Codec, Frame
-from agent.media.footage import Footage, open_footage
+from agent.media.footage import Footage, Reel, open_footage
 from agent.sources import Publish
 
 LATE_S = 1.0
@@ -45,20 +45,21 @@ class FileSource:
             raise PermanentError(str(e), e.exit_code) from None
         except OSError as e:
             raise PermanentError(f"{self.path}: {(e.strerror or str(e)).lower()}", 66) from None
-        except ValueError as e:
-            raise PermanentError(f"{self.path}: {e}", 66) from None
 
     async def _play(self, footage: Footage, publish: Publish) -> None:
         clock, now = SystemClock(), asyncio.get_running_loop().time
-        due, index, pictures = now(), 0, iter(footage)
-        while True:
-            data = await asyncio.to_thread(next, pictures, None)
-            await asyncio.sleep(due - now())
-            if data is None:
-                if not self.loop:
+        due, index, reel = now(), 0, Reel(footage)
+        try:
+            while True:
+                data = await reel.next()
+                await asyncio.sleep(due - now())
+                if data is not None:
+                    publish(Frame(Codec.JPEG, data, True, clock.monotonic_ns(), clock.wall_ns(), index))
+                    index += 1
+                    due = max(due + 1.0 / footage.fps, now() - LATE_S)
+                elif self.loop:
+                    reel.rewind()
+                else:
                     return
-                pictures = iter(footage)
-                continue
-            publish(Frame(Codec.JPEG, data, True, clock.monotonic_ns(), clock.wall_ns(), index))
-            index += 1
-            due = max(due + 1.0 / footage.fps, now() - LATE_S)
+        finally:
+            await reel.close()
