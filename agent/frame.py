@@ -83,6 +83,17 @@ class ItemType(IntEnum):
         return _MEDIA_TYPES[self]
 
 
+class Worth(IntEnum):
+    """What an item is worth when space or line run out; the least goes first.
+
+    HEAD: an event's record, pre-roll and first seconds; BODY: the rest of it.
+    """
+
+    STILL = 0
+    BODY = 1
+    HEAD = 2
+
+
 _MEDIA_TYPES = {
     ItemType.STILL: "image/jpeg",
     ItemType.CLIP: "application/vnd.camera-agent.clip",
