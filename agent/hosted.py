@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,20 +33,12 @@ class HostedConfig:
     log_level: str = "info"
 
 
-def default_store() -> str:
-    """$STATE_DIRECTORY (systemd), else the user's state directory (XDG base directories)."""
-    if state := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]:
-        return str(Path(state) / "server")
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return str(Path(home) / "camera-agent" / "server")
-
-
 def load(path: Path | None, port: int | None, store: str | None) -> HostedConfig:
     """The server's settings from a YAML file, or the defaults; `port` and `store` win over the file.
 
     Raises ConfigError with all problems at once.
     """
-    settings, level = ServerSettings(store=default_store()), "info"
+    settings, level = ServerSettings(), "info"
     if path is not None:
         values = config.read_file(
             path, {"server": Field(cls=ServerSettings, default=settings), "log": Field(cls=LogSettings, default=None)}
@@ -88,7 +79,7 @@ async def _feed(notifier: Notifier) -> None:
 
 @asynccontextmanager
 async def _cameras(settings: ServerSettings) -> AsyncIterator[Cameras]:
-    archive = Archive(Path(settings.store).expanduser())
+    archive = Archive(settings.store_path)
     try:
         cameras = Cameras(archive, News(), SystemClock())
         await cameras.load()
@@ -112,5 +103,5 @@ async def remove(settings: ServerSettings, name: str) -> None:
     """Erase the virtual camera with its recordings; raises UsageError (66) when there is none."""
     async with _cameras(settings) as cameras:
         if cameras.get(name) is None:
-            raise UsageError(f"no virtual camera '{name}' in {settings.store}", NO_CAMERA)
+            raise UsageError(f"no virtual camera '{name}' in {settings.store_path}", NO_CAMERA)
         await cameras.remove(name)

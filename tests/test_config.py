@@ -1,0 +1,95 @@
+"""Configuration files: every error shows file, line, column and key, all at once, and a suggestion where it can."""
+
+from pathlib import Path
+
+import pytest
+
+from agent import app
+from agent.errors import ConfigError
+
+GOOD = """
+cameras:
+  porch:
+    source: {type: mjpeg, url: "http://127.0.0.1:1/video.cgi"}
+    motion: {sensitivity: 7}
+    events: {pre_roll_s: 3}
+sinks:
+  - {type: websocket, url: "ws://127.0.0.1:2", token: abc}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def errors(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as e:
+        app.load(write(tmp_path, text))
+    return str(e.value).replace(str(tmp_path) + "/", "").splitlines()
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    config = app.load(write(tmp_path, GOOD))
+    (camera,) = config.cameras
+    assert (camera.name, camera.motion.sensitivity, camera.motion.analyses_per_s) == ("porch", 7, 5.0)
+    assert (camera.events.pre_roll_s, camera.events.post_roll_s) == (3.0, 5.0)
+    assert camera.source.label == "http://127.0.0.1:1/video.cgi"
+    assert config.sinks[0].label == "ws://127.0.0.1:2"
+
+
+def test_an_unknown_key_is_shown_with_line_column_caret_and_suggestion(tmp_path: Path) -> None:
+    lines = errors(tmp_path, GOOD.replace("sensitivity: 7", "sensitivty: 7"))
+    assert lines[0] == "config.yaml:5:14: error: unknown key 'sensitivty', did you mean 'sensitivity'?"
+    assert lines[1] == "     5 |     motion: {sensitivty: 7}"
+    assert lines[2].rstrip() == "       |" + " " * 14 + "^" * 10
+
+
+def test_all_errors_come_at_once_in_the_files_order(tmp_path: Path) -> None:
+    text = GOOD.replace("type: mjpeg, url", "type: mjpeg, urll").replace("sensitivity: 7", "sensitivity: 70")
+    text = text.replace("type: websocket", "type: websockets").replace("pre_roll_s: 3", "pre_roll_s: often")
+    found = [line for line in errors(tmp_path, text) if "error:" in line]
+    assert [int(line.split(":")[1]) for line in found] == sorted(int(line.split(":")[1]) for line in found)
+    said = "\n".join(found)
+    assert "unknown key 'urll', did you mean 'url'?" in said
+    assert "missing key 'cameras.porch.source.url'" in said
+    assert "cameras.porch.motion.sensitivity: input should be less than or equal to 10" in said
+    assert "cameras.porch.events.pre_roll_s: input should be a valid number" in said
+    assert "unknown type 'websockets', did you mean 'websocket'? (one of websocket" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("cameras: [", "not YAML"),
+        ("cameras: {}\nsinks: []", "'cameras' names no camera"),
+        ("cameras:\n  a: {source: {type: demo}}\n", "nowhere to send to"),
+        ("cameras:\n  a: {source: {type: demo}}\n  a: {source: {type: demo}}\n", "key 'a' stands twice, first in line 2"),
+        ("cameras:\n  Übung: {source: {type: demo}}\n", "is no name (a-z, 0-9 and -, at most 63)"),
+        ("cameras:\n  a: {source: {url: x}}\n", "cameras.a.source: missing key 'type' (one of mjpeg, dcs920"),
+        ("cameras: 7\n", "expected a mapping"),
+        ("cameras:\n  a: {source: {type: demo}}\nsinks: {type: websocket}\n", "sinks: expected a list"),
+        (GOOD.replace("pre_roll_s: 3", "pre_roll_s: 0, post_roll_s: 1, merge_gap_s: 5"), "frames between merged events"),
+        (GOOD + "log: {level: loud}\n", "level 'loud' is not one of"),
+        (GOOD + "outbox_mib: 0\n", "outbox_mib must be 1 to 4096"),
+    ],
+)
+def test_each_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:
+    assert message in "\n".join(errors(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: No such file"):
+        app.load(tmp_path / "gone.yaml")
+
+
+def test_yaml_surprises_stay_text(tmp_path: Path) -> None:
+    config = app.load(write(tmp_path, GOOD.replace("token: abc", "token: 'off'").replace("porch:", "010:")))
+    assert config.cameras[0].name == "010"
+
+
+def test_secrets_do_not_show(tmp_path: Path) -> None:
+    text = GOOD.replace("http://127", "http://admin:hunter2@127").replace("token: abc", "token: hunter2")
+    assert "hunter2" not in repr(app.load(write(tmp_path, text)))
