@@ -92,10 +92,16 @@ class Splitter:
             rest = rest[n:]
         return pictures
 
-    def close(self) -> None:
-        """The body has ended: what is under way is lost."""
-        if self._step in (self._sized, self._walk):
-            self.bad_parts += 1
+    def close(self) -> list[bytes]:
+        """The body has ended: what is whole although more was promised; the rest is lost. Raises ValueError."""
+        pictures: list[bytes] = []
+        while self._step == self._sized:
+            self._lied()
+            self._walk_from_here()
+            while self._step(pictures):
+                pass
+        self.bad_parts += self._step == self._walk
+        return pictures
 
     def _compact(self, want: int) -> None:
         kept = self._end - self._at

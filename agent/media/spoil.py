@@ -29,7 +29,8 @@ def corrupt(data: bytes, seed: int) -> bytes:
     count = min(_CORRUPT_BYTES, room)
     at = begin + (room - count) // 2
     # No byte of 0xFF: the picture stays one JPEG for whoever looks for markers.
-    noise = bytes(random.Random(seed).randrange(0xFF) for _ in range(count))
+    dice = random.Random(seed)
+    noise = bytes(dice.randrange(0xFF) for _ in range(count))
     return data[:at] + noise + data[at + count :]
 
 

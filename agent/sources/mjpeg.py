@@ -194,7 +194,7 @@ class _Run:
                 bad = f" ({splitter.bad_parts} bad parts)" if splitter.bad_parts else ""
                 raise TransientError(f"no picture for {self._stall_s:g} s{bad}")
             connection.ended.result()
-            splitter.close()
+            self.pictures(splitter.close())
         except TooLarge as e:
             raise self._oversized(label, e) from None
         except TransientError as e:
