@@ -29,7 +29,10 @@ DAY_NS = 86_400_000_000_000
 
 
 class Outcome(Enum):
-    """What became of an item. STORED and DUPLICATE are acknowledged; FULL means later; the others never."""
+    """What became of an item. STORED and DUPLICATE are acknowledged; FULL means later; the others never.
+
+    GONE: the camera was deleted while the item was on its way.
+    """
 
     STORED = "stored"
     DUPLICATE = "duplicate"
@@ -37,6 +40,7 @@ class Outcome(Enum):
     DIGEST = "digest"
     TYPE = "type"
     FULL = "full"
+    GONE = "gone"
 
     @property
     def settled(self) -> bool:
@@ -97,6 +101,8 @@ class Archive:
         now = self._clock.wall_ns()
 
         def run(tx: Tx) -> None:
+            if not _known(tx.conn, camera):
+                return
             tx.conn.execute(
                 "INSERT OR IGNORE INTO dropped VALUES (?,?,?,?,?,?)", (camera, spool, first, last, why[:40], now)
             )
@@ -116,6 +122,8 @@ class Archive:
     def _store(self, tx: Tx, item: Item) -> Outcome:
         if Item.digest(item.payload) != item.sha256:
             return Outcome.DIGEST
+        if not _known(tx.conn, item.camera):
+            return Outcome.GONE
         row = tx.conn.execute(
             "SELECT sha256 FROM items WHERE camera=? AND spool=? AND seq=?", (item.camera, item.spool, item.seq)
         ).fetchone()
@@ -138,11 +146,11 @@ class Archive:
 
     def _write_rows(self, tx: Tx, item: Item, contents: Contents) -> None:
         now = self._clock.wall_ns()
+        key = (item.camera, item.spool, item.seq)
         tx.conn.execute(
             "INSERT INTO items (camera, spool, seq, type, event, wall_ns, stored_ns, bytes, sha256)"
             " VALUES (?,?,?,?,?,?,?,?,?)",
-            (item.camera, item.spool, item.seq, int(item.type), item.event, item.wall_ns, now)
-            + (len(item.payload), item.sha256),
+            (*key, int(item.type), item.event, item.wall_ns, now, len(item.payload), item.sha256),
         )
         ledger.settle(tx.conn, item.camera, item.spool, item.seq, item.seq)
         if item.event:
@@ -212,3 +220,7 @@ class Archive:
 
         if NAME.match(camera):
             await self.index.write(run)
+
+
+def _known(conn: sqlite3.Connection, camera: str) -> bool:
+    return conn.execute("SELECT 1 FROM cameras WHERE name=?", (camera,)).fetchone() is not None

@@ -21,7 +21,7 @@ from agent.server.news import News
 GONE_NS = 30 * 86_400_000_000_000
 AWAY_NS = 10_000_000_000
 
-Close = Callable[[int, str], None]
+Close = Callable[[int, str], object]
 
 
 class Camera:
@@ -124,10 +124,13 @@ class Cameras:
             raise UsageError(f"'{name[:80]}' cannot name a camera: 1 to 63 of a-z, 0-9 and '-'")
         now = self._clock.wall_ns()
         await self._archive.index.write(
-            lambda tx: tx.conn.execute(
-                "INSERT INTO cameras VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET token_hash=excluded.token_hash",
-                (name, token_hash, now),
-            ).rowcount
+            lambda tx: (
+                tx.conn.execute(
+                    "INSERT INTO cameras VALUES (?,?,?)"
+                    " ON CONFLICT (name) DO UPDATE SET token_hash=excluded.token_hash",
+                    (name, token_hash, now),
+                ).rowcount
+            )
         )
         self._close_sessions(name, 4401, "token revoked")
         self._tokens[name] = token_hash
@@ -166,18 +169,28 @@ class Cameras:
         expected = self._tokens[name]
         return 200 if expected is not None and hmac.compare_digest(expected, given) else 401
 
+    def remember(self, camera: Camera, close: Close) -> None:
+        """`close(code, reason)` will be called when whatever has to do with the camera must end."""
+        self._closers.setdefault(camera.name, set()).add(close)
+
+    def forget(self, camera: Camera, close: Close) -> None:
+        closers = self._closers.get(camera.name, set())
+        closers.discard(close)
+        if not closers:
+            self._closers.pop(camera.name, None)
+
     def came(self, camera: Camera, close: Close | None = None) -> None:
         """A session of the camera began; `close(code, reason)` will be called to end it."""
         camera.sessions += 1
         if close is not None:
-            self._closers.setdefault(camera.name, set()).add(close)
+            self.remember(camera, close)
         if camera.sessions == 1:
             self._turn(camera)
 
     def went(self, camera: Camera, close: Close | None = None) -> None:
         camera.sessions -= 1
         if close is not None:
-            self._closers.get(camera.name, set()).discard(close)
+            self.forget(camera, close)
         if camera.sessions == 0:
             self._turn(camera)
 

@@ -18,6 +18,10 @@ from agent.server.archive import Archive
 
 CURSOR = re.compile(r"(-?\d{1,19})-(\d{1,18})\Z")
 SILENT_NS = 20_000_000_000
+_PLAIN = (
+    *("id", "camera", "spool", "number", "at_ns", "first_ns", "last_ns", "end_ns", "score", "peak"),
+    *("reason", "follows", "why", "frames", "clips", "bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +34,9 @@ class StoredItem:
     type: ItemType
     event: int
     wall_ns: int
-    bytes: int
     sha256: bytes
     path: Path
+    bytes: int
 
     @property
     def url(self) -> str:
@@ -118,9 +122,7 @@ class Catalog:
         return self._event(rows[0]) if rows else None
 
     async def event_of(self, camera: str, spool: str, number: int) -> StoredEvent | None:
-        rows = await self._all(
-            "SELECT * FROM events WHERE camera=? AND spool=? AND number=?", (camera, spool, number)
-        )
+        rows = await self._all("SELECT * FROM events WHERE camera=? AND spool=? AND number=?", (camera, spool, number))
         return self._event(rows[0]) if rows else None
 
     async def running(self, camera: str) -> StoredEvent | None:
@@ -132,6 +134,14 @@ class Catalog:
         rows = await self._all(
             "SELECT * FROM items WHERE camera=? AND spool=? AND event=? AND type=? ORDER BY seq LIMIT 20000",
             (event.camera, event.spool, event.number, int(ItemType.CLIP)),
+        )
+        return [self._item(row) for row in rows]
+
+    async def stills(self, camera: str, limit: int = 50) -> list[StoredItem]:
+        """The newest stills, newest first."""
+        rows = await self._all(
+            "SELECT * FROM items WHERE camera=? AND type=? ORDER BY wall_ns DESC, id DESC LIMIT ?",
+            (camera, int(ItemType.STILL), max(1, min(limit, 500))),
         )
         return [self._item(row) for row in rows]
 
@@ -165,7 +175,7 @@ class Catalog:
         type_ = ItemType(row["type"])
         camera, spool, seq = row["camera"], row["spool"], row["seq"]
         path = self._archive.path(camera, spool, seq, type_)
-        return StoredItem(camera, spool, seq, type_, row["event"], row["wall_ns"], row["bytes"], row["sha256"], path)
+        return StoredItem(camera, spool, seq, type_, row["event"], row["wall_ns"], row["sha256"], path, row["bytes"])
 
     def _event(self, row: sqlite3.Row) -> StoredEvent:
         state = row["state"]
@@ -174,18 +184,8 @@ class Catalog:
         thumb = None
         if row["thumb_seq"] is not None:
             thumb = (row["thumb_seq"], row["thumb_start"], row["thumb_length"])
-        plain = ("at_ns", "first_ns", "last_ns", "end_ns", "score", "peak", "reason")
-        return StoredEvent(
-            row["id"],
-            row["camera"],
-            row["spool"],
-            row["number"],
-            state,
-            *(row[k] for k in plain),
-            json.loads(row["boxes"]),
-            *(row[k] for k in ("follows", "why", "frames", "clips", "bytes")),
-            thumb,
-        )
+        plain = {k: row[k] for k in _PLAIN}
+        return StoredEvent(**plain, state=state, boxes=json.loads(row["boxes"]), thumb=thumb)
 
 
 def _cursor(text: str) -> tuple[int, int]:

@@ -28,8 +28,7 @@ def note_item(conn: sqlite3.Connection, item: Item, contents: Contents, now_ns: 
         _note_record(conn, key, contents.record)
     if contents.frames:
         conn.execute(
-            "UPDATE events SET clips=clips+1, frames=frames+?, bytes=bytes+?"
-            " WHERE camera=? AND spool=? AND number=?",
+            "UPDATE events SET clips=clips+1, frames=frames+?, bytes=bytes+? WHERE camera=? AND spool=? AND number=?",
             (len(contents.frames), len(item.payload), *key),
         )
         _choose_thumb(conn, key, item.seq, contents.frames)
@@ -41,11 +40,11 @@ def _note_record(conn: sqlite3.Connection, key: tuple[str, str, int], record: di
     if wall_ns:
         conn.execute("UPDATE events SET at_ns=?" + where, (wall_ns, *key))
     if record["state"] == "open":
+        score, reason = share(record.get("score")), str(record.get("reason", ""))[:40]
         conn.execute(
             "UPDATE events SET state=CASE state WHEN 'closed' THEN 'closed' ELSE 'open' END,"
             " score=?, peak=max(peak, ?), reason=?, boxes=?, follows=?" + where,
-            (share(record.get("score")), share(record.get("score")), str(record.get("reason", ""))[:40])
-            + (json.dumps(boxes(record.get("boxes"))), number(record.get("follows")), *key),
+            (score, score, reason, json.dumps(boxes(record.get("boxes"))), number(record.get("follows")), *key),
         )
         return
     conn.execute(

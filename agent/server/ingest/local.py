@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from agent.errors import PermanentError, TransientError
 from agent.server.archive import Outcome
@@ -11,14 +13,14 @@ from agent.server.ingest import Intake
 from agent.sinks import Feed
 
 LOOK_S = 1.0
+DELETED = 4410
 
 
 class LocalSink:
     """A sink whose other end is this process's camera server."""
 
-    def __init__(self, cameras: Cameras, intake: Intake) -> None:
-        self._cameras = cameras
-        self._intake = intake
+    def __init__(self, store: Callable[[], tuple[Cameras, Intake]]) -> None:
+        self._store = store  # asked when it runs: sinks are made before the server is started
 
     @property
     def label(self) -> str:
@@ -29,18 +31,33 @@ class LocalSink:
 
         Raises TransientError while the store is full.
         """
+        await _Delivery(*self._store()).run(feed)
+
+
+class _Delivery:
+    """One run of the sink."""
+
+    def __init__(self, cameras: Cameras, intake: Intake) -> None:
+        self._cameras = cameras
+        self._intake = intake
+
+    async def run(self, feed: Feed) -> None:
         camera = await self._cameras.local(feed.camera)
-        ended = asyncio.Event()
-        self._cameras.came(camera, close := lambda code, reason: ended.set())
-        works = [
+        feed.up()
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._cameras.came(camera, close := lambda code, reason: _end(ended, code))
+        works: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(w)
-            for w in (self._items(feed, camera), self._live(feed, camera), self._look(feed, camera), ended.wait())
+            for w in (self._items(feed, camera), self._live(feed, camera), self._look(feed, camera))
         ]
         try:
-            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-            for work in done:
-                work.result()
-            raise PermanentError(f"camera '{feed.camera}' was deleted on the embedded server")
+            done, _ = await asyncio.wait({*works, ended}, return_when=asyncio.FIRST_COMPLETED)
+            for work in works:
+                if work in done:
+                    work.result()
+            if ended.result() == DELETED:
+                raise PermanentError(f"camera '{feed.camera}' was deleted on the embedded server")
+            raise TransientError("the embedded server ended the session")
         finally:
             for work in works:
                 work.cancel()
@@ -85,3 +102,8 @@ class LocalSink:
             if feed.live.latest is not None:
                 camera.last_frame_ns = max(camera.last_frame_ns, feed.live.latest.wall_ns)
             await asyncio.sleep(LOOK_S)
+
+
+def _end(ended: asyncio.Future[int], code: int) -> None:
+    if not ended.done():
+        ended.set_result(code)

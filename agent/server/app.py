@@ -1,0 +1,235 @@
+"""Composition root of the camera server."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from agent.clock import Clock, SystemClock
+from agent.errors import UsageError
+from agent.server.archive import DAY_NS, Archive
+from agent.server.cameras import Cameras
+from agent.server.catalog import Catalog
+from agent.server.ingest import Intake
+from agent.server.ingest.local import LocalSink
+from agent.server.ingest.websocket import Uplink
+from agent.server.lock import StoreLock
+from agent.server.news import News
+from agent.server.settings import ServerSettings
+from agent.server.web.access import Access, Names, Routes, add_headers, front
+from agent.server.web.api import ROOT, Api
+from agent.server.web.auth import Links, Owner, Sessions, Throttle
+from agent.server.web.live import Live
+from agent.server.web.newsfeed import NewsFeed
+from agent.server.web.pages import Pages
+
+__all__ = ["CameraServer", "ServerSettings"]
+
+log = logging.getLogger(__name__)
+
+SWEEP_S = 10.0
+LOOPBACK = "127.0.0.1"
+TRY_LATER, NOT_PERMITTED = 75, 77
+MAX_BODY_BYTES = 64 * 1024
+
+
+class CameraServer:
+    """The camera server, embedded or alone.
+
+    With `notes` it is temporary: entered by join links only, without owner and set-up, and the page tells the
+    notes (`ends_at`, `kept`). Otherwise it listens on loopback only until its owner has set it up.
+    `durable=False` leaves out the syncs of a store that is deleted anyway.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        *,
+        durable: bool = True,
+        clock: Clock | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.port = 0
+        self._durable = durable
+        self._clock = clock or SystemClock()
+        self._temporary = notes is not None
+        self._notes = notes or {}
+        self._links = Links(self._clock)
+        self._lock: StoreLock | None = None
+        self._archive: Archive | None = None
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> list[str]:
+        """Open the store and listen; returns the page's addresses, the nearest first.
+
+        Raises UsageError naming what and where: the store cannot be written or is in use (73), the port is
+        taken (75) or not permitted (77).
+        """
+        try:
+            await self._open()
+            await self._listen(self._host())
+        except BaseException:
+            await self.close()
+            raise
+        self._spawn(self._sweep())
+        return self.urls()
+
+    def urls(self) -> list[str]:
+        """The page's addresses; the first is for this machine."""
+        host = LOOPBACK if self._host() in ("0.0.0.0", "::", "") else self._host()
+        near = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        return [near] + ([self.settings.public_url.rstrip("/") + "/"] if self.settings.public_url else [])
+
+    async def close(self) -> None:
+        """End live views, agents' sessions and everything else; within two seconds."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._site is not None:
+            await self._site.stop()
+            self._feed.close()
+            self._cameras.close_all(1001, "the server ends")
+            await asyncio.gather(self._live.close(), self._uplink.closed())
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._archive is not None:
+            await self._archive.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._site = self._runner = self._archive = self._lock = None
+
+    def local_sink(self) -> LocalSink:
+        """The way in for an agent in this process; may be made before `start`."""
+        return LocalSink(lambda: (self._cameras, self._intake))
+
+    async def add_camera(self, name: str) -> None:
+        """Make the camera of an agent in this process, if it is new. Raises UsageError for a bad name."""
+        await self._cameras.local(name)
+
+    async def issue_token(self, name: str) -> str:
+        """Make the camera, or give it another upload token, which the answer is. Raises UsageError for a bad name."""
+        return await self._cameras.add(name)
+
+    async def delete_camera(self, name: str) -> None:
+        """End the camera's sessions and erase all of it."""
+        await self._cameras.remove(name)
+
+    def join_link(self) -> str:
+        """The path of a new link that opens the page once, within five minutes."""
+        return f"/j/{self._links.join()}"
+
+    def setup_link(self) -> str | None:
+        """The address that makes its reader the owner; None once there is one."""
+        if self._temporary or self._owner.exists:
+            return None
+        return f"{self.urls()[0]}setup/{self._links.setup}"
+
+    def viewers(self) -> int:
+        """How many people look at live pictures now."""
+        return self._live.viewers
+
+    async def _open(self) -> None:
+        root = self.settings.store_path
+        self._lock = StoreLock(root)
+        archive = Archive(root, durable=self._durable, clock=self._clock, max_bytes=self.settings.limit_bytes)
+        self._archive = archive
+        news = News()
+        self._cameras = Cameras(archive, news, self._clock)
+        await self._cameras.load()
+        catalog = Catalog(archive, self._clock)
+        self._intake = Intake(archive, catalog, news)
+        self._uplink = Uplink(self._cameras, self._intake, self._clock)
+        self._feed = NewsFeed(news)
+        self._owner = Owner(archive.index)
+        await self._owner.load()
+        sessions = Sessions(archive.index, self._clock, durable=not self._temporary)
+        await sessions.load()
+        self._runner = web.AppRunner(
+            self._application(catalog, sessions),
+            access_log=None,
+            shutdown_timeout=0.5,
+            keepalive_timeout=30.0,
+        )
+        await self._runner.setup()
+
+    def _application(self, catalog: Catalog, sessions: Sessions) -> web.Application:
+        public = self.settings.public_url
+        pages = Pages(
+            sessions,
+            self._owner,
+            self._links,
+            Throttle(self._clock),
+            cookie=f"camera-agent-{self._cameras.store_id}",
+            temporary=self._temporary,
+            secure=bool(public) and urlsplit(public).scheme == "https",
+            on_setup=lambda: self._spawn(self._move()),
+            on_logout=lambda key: self._live.end_session(key),
+        )
+        self._live = Live(self._cameras, self._clock, pages.session)
+        names = Names(public, self.settings.host)
+        app = web.Application(middlewares=[front(names, pages.message)], client_max_size=MAX_BODY_BYTES)
+        app.on_response_prepare.append(add_headers)
+        self.routes = Routes(app, pages.role)
+        pages.add_to(self.routes)
+        Api(self._cameras, catalog, pages.role, self._notes).add_to(self.routes)
+        self.routes.add("GET", ROOT + "/news", Access.VIEWER, self._feed.handle)
+        self.routes.add("GET", ROOT + "/cameras/{camera}/live", Access.VIEWER, self._live.handle)
+        self.routes.add("GET", "/v1/cam/{camera}/stream", Access.TOKEN, self._uplink.handle)
+        return app
+
+    def _host(self) -> str:
+        return self.settings.host if self._temporary or self._owner.exists else LOOPBACK
+
+    async def _listen(self, host: str) -> None:
+        assert self._runner is not None
+        site = web.TCPSite(self._runner, host, self.port or self.settings.port, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as e:
+            raise _cannot_listen(e, host, self.port or self.settings.port) from None
+        self._site = site
+        self.port = int(self._runner.addresses[-1][1])
+
+    async def _move(self) -> None:
+        """The owner is there: listen where the settings say."""
+        if self._site is None or self.settings.host == LOOPBACK:
+            return
+        await self._site.stop()
+        try:
+            await self._listen(self.settings.host)
+            log.info("the owner is set up; listening on %s port %d", self.settings.host, self.port)
+        except UsageError as e:
+            log.error("%s; still on loopback only", e)
+            await self._listen(LOOPBACK)
+
+    async def _sweep(self) -> None:
+        assert self._archive is not None
+        max_age_ns = round(self.settings.retention_days * DAY_NS)
+        while True:
+            try:
+                await self._archive.sweep(max_age_ns)
+            except Exception:
+                log.exception("retention in %s", self._archive.root)
+            await self._clock.sleep(SWEEP_S)
+
+    def _spawn(self, job: Any) -> None:
+        task = asyncio.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _cannot_listen(e: OSError, host: str, port: int) -> UsageError:
+    if e.errno == errno.EADDRINUSE:
+        return UsageError(f"port {port} on {host} is taken by another program; choose another with --port", TRY_LATER)
+    if e.errno in (errno.EACCES, errno.EPERM):
+        return UsageError(f"port {port} on {host} is not permitted; choose one above 1023", NOT_PERMITTED)
+    return UsageError(f"cannot listen on {host} port {port}: {e.strerror or e}", TRY_LATER)

@@ -1,0 +1,54 @@
+"""What a camera server may be told; checked by pydantic where it comes from a file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from agent.errors import ConfigError
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """`store` is the directory of everything ("": the service's or the user's state directory).
+
+    The oldest recordings go after `retention_days`, or earlier when they take more than `max_mib` (or
+    `max_bytes`, the smaller counts). `public_url` is how people reach the page when a proxy stands in front.
+    Raises ConfigError for values that contradict themselves.
+    """
+
+    host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8088
+    store: str = ""
+    retention_days: Annotated[float, Field(gt=0, le=36500)] = 7
+    max_bytes: Annotated[int, Field(ge=MIB)] | None = None
+    max_mib: Annotated[int, Field(ge=1)] | None = None
+    public_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.public_url is not None:
+            parts = urlsplit(self.public_url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+                raise ConfigError("public_url must be http(s)://name[:port] without a path")
+
+    @property
+    def store_path(self) -> Path:
+        if self.store:
+            return Path(self.store).expanduser()
+        if state := os.environ.get("STATE_DIRECTORY"):
+            return Path(state.split(":")[0])
+        base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        return Path(base) / "camera-agent"
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """The most that recordings may take, None for no limit."""
+        limits = [n for n in (self.max_bytes, self.max_mib and self.max_mib * MIB) if n]
+        return min(limits, default=None)

@@ -1,0 +1,189 @@
+"""The page, its files, and the few forms that work without a script: set-up, login, logout, links."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import mimetypes
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from string import Template
+
+from aiohttp import web
+
+from agent.server.web import auth
+from agent.server.web.access import Access, Routes
+
+HERE = Path(__file__).parent
+
+
+class Static:
+    """The files under static/, read once: they are few and small."""
+
+    def __init__(self) -> None:
+        self._files = {p.name: p.read_bytes() for p in (HERE / "static").iterdir() if p.is_file()}
+        self._tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self._files.items()}
+
+    async def handle(self, request: web.Request) -> web.Response:
+        return self.answer(request, request.match_info["name"])
+
+    def answer(self, request: web.Request, name: str) -> web.Response:
+        if name not in self._files:
+            raise web.HTTPNotFound
+        tag = self._tags[name]
+        headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}
+        if any(e.value == tag for e in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        text = kind.startswith("text/") or kind in ("application/javascript", "application/manifest+json")
+        headers["Content-Type"] = kind + ("; charset=utf-8" if text else "")
+        return web.Response(body=self._files[name], headers=headers)
+
+
+class Pages:
+    """`cookie` names the session's cookie; `temporary`: entered by links only, there is no owner."""
+
+    def __init__(
+        self,
+        sessions: auth.Sessions,
+        owner: auth.Owner,
+        links: auth.Links,
+        throttle: auth.Throttle,
+        *,
+        cookie: str,
+        temporary: bool,
+        secure: bool,
+        on_setup: Callable[[], None],
+        on_logout: Callable[[bytes], Awaitable[None]],
+    ) -> None:
+        self._sessions = sessions
+        self._owner = owner
+        self._links = links
+        self._throttle = throttle
+        self._cookie = cookie
+        self._temporary = temporary
+        self._secure = secure
+        self._on_setup = on_setup
+        self._on_logout = on_logout
+        self._static = Static()
+        self._frame = Template((HERE / "templates" / "frame.html").read_text())
+        self._forms = {n: Template((HERE / "templates" / f"{n}.html").read_text()) for n in ("login", "setup")}
+
+    def add_to(self, routes: Routes) -> None:
+        routes.add("GET", "/", Access.VIEWER, self._index)
+        routes.add("GET", "/static/{name}", Access.OPEN, self._static.handle)
+        routes.add("GET", "/favicon.ico", Access.OPEN, self._icon)
+        routes.add("GET", "/j/{code}", Access.OPEN, self._join)
+        routes.add("GET", "/setup/{code}", Access.OPEN, self._setup_form)
+        routes.add("POST", "/setup/{code}", Access.OPEN, self._setup)
+        routes.add("GET", "/login", Access.OPEN, self._login_form)
+        routes.add("POST", "/login", Access.OPEN, self._login)
+        routes.add("POST", "/logout", Access.VIEWER, self._logout)
+
+    def session(self, request: web.Request) -> auth.Session | None:
+        return self._sessions.find(request.cookies.get(self._cookie))
+
+    def role(self, request: web.Request) -> str | None:
+        session = self.session(request)
+        return session.role if session else None
+
+    def message(self, status: int, text: str) -> web.Response:
+        """A page with one sentence."""
+        body = f'<p>{html.escape(text)}</p><p><a href="/">To the cameras</a></p>'
+        return self._page(status, "Not here" if status == 404 else "That did not work", body)
+
+    def _page(self, status: int, title: str, body: str) -> web.Response:
+        text = self._frame.substitute(title=html.escape(title), body=body)
+        return web.Response(status=status, text=text, content_type="text/html")
+
+    def _form(self, name: str, title: str, error: str = "", status: int = 200) -> web.Response:
+        note = f'<p class="error" role="alert">{html.escape(error)}</p>' if error else ""
+        return self._page(status, title, self._forms[name].substitute(error=note, least=auth.MIN_PASSWORD))
+
+    async def _index(self, request: web.Request) -> web.Response:
+        return self._static.answer(request, "index.html")
+
+    async def _icon(self, request: web.Request) -> web.Response:
+        return self._static.answer(request, "icon.svg")
+
+    async def _join(self, request: web.Request) -> web.StreamResponse:
+        if request.method == "HEAD":
+            return web.Response()
+        if not self._links.use(request.match_info["code"]):
+            if self.session(request):
+                raise web.HTTPSeeOther("/")
+            return self._page(410, "This link is used up", _LINK_USED)
+        return await self._enter(request, auth.VIEWER)
+
+    async def _enter(self, request: web.Request, role: str) -> web.Response:
+        token = await self._sessions.open(role)
+        response = web.Response(status=303, headers={"Location": "/"})
+        life_s = auth.LIFE_NS[role] // 10**9
+        secure = self._secure or request.secure
+        response.set_cookie(
+            self._cookie, token, max_age=life_s, path="/", httponly=True, samesite="Strict", secure=secure
+        )
+        return response
+
+    def _may_set_up(self, request: web.Request) -> None:
+        if self._temporary or self._owner.exists or not self._links.is_setup(request.match_info["code"]):
+            raise web.HTTPGone(text="This set-up link is used up.")
+
+    async def _setup_form(self, request: web.Request) -> web.Response:
+        self._may_set_up(request)
+        return self._form("setup", "Welcome")
+
+    async def _setup(self, request: web.Request) -> web.Response:
+        self._may_set_up(request)
+        form = await request.post()
+        password, again = str(form.get("password", "")), str(form.get("again", ""))
+        try:
+            if password != again:
+                raise ValueError("The two passwords differ.")
+            await self._owner.set(password)
+        except ValueError as e:
+            return self._form("setup", "Welcome", str(e), 400)
+        self._on_setup()
+        return await self._enter(request, auth.OWNER)
+
+    async def _login_form(self, request: web.Request) -> web.Response:
+        if self._temporary:
+            return self._page(200, "Open your link", _LINK_NEEDED)
+        if not self._owner.exists:
+            return self._page(200, "Not set up yet", _SETUP_NEEDED)
+        return self._form("login", "Log in")
+
+    async def _login(self, request: web.Request) -> web.Response:
+        address = request.remote or ""
+        if wait_s := self._throttle.wait_s(address):
+            response = self._form("login", "Log in", f"Too many attempts: try again in {wait_s} s.", 429)
+            response.headers["Retry-After"] = str(wait_s)
+            return response
+        self._throttle.failed(address)  # counted before the slow check, so that parallel guesses count too
+        if not await self._owner.check(str((await request.post()).get("password", ""))):
+            return self._form("login", "Log in", "That is not the password.", 403)
+        self._throttle.succeeded(address)
+        return await self._enter(request, auth.OWNER)
+
+    async def _logout(self, request: web.Request) -> web.Response:
+        session = self.session(request)
+        if session is not None:
+            await self._sessions.close(session)
+            await self._on_logout(session.key)
+        response = web.Response(status=303, headers={"Location": "/login"})
+        response.del_cookie(self._cookie, path="/")
+        return response
+
+
+_LINK_USED = (
+    "<p>It opens once, and only for five minutes. Ask for a new one: in the terminal of "
+    "<code>camera-agent watch</code> press <kbd>r</kbd>.</p>"
+)
+_LINK_NEEDED = (
+    "<p>These cameras are watched for a while only, and the page opens by a link. It stands in the terminal "
+    "where <code>camera-agent watch</code> runs; press <kbd>r</kbd> there for a new one.</p>"
+)
+_SETUP_NEEDED = (
+    "<p>This camera server has no owner yet. Open the set-up link that stands in its log "
+    "(<code>journalctl -u camera-agent</code>, or the terminal it was started in).</p>"
+)

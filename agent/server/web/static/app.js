@@ -1,0 +1,109 @@
+// Puts the page together: cameras, events and the stream of news that keeps them current.
+import { $, api, clock, pill } from "./dom.js";
+import * as events from "./events.js";
+import { showCameras, showMotion, tickCameras } from "./live.js";
+import { player } from "./player.js";
+
+const cameras = new Map(), moving = new Map();
+let owner = false;
+
+function changed(event) {
+  if (event.state === "open") moving.set(event.id, event.camera);
+  else moving.delete(event.id);
+  showMotion(new Set(moving.values()));
+  player.news(event);
+}
+
+function drawCameras() {
+  const list = [...cameras.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  showCameras(list, owner);
+  events.showFilter(list.map((c) => c.name));
+}
+
+async function refresh() {
+  const { cameras: list } = await api("/cameras");
+  cameras.clear();
+  for (const camera of list) cameras.set(camera.name, camera);
+  drawCameras();
+  await events.refresh();
+}
+
+function tell(event) {
+  if (events.put(event, true) && event.state === "open") $("said").textContent = `Something moves at ${event.camera}`;
+}
+
+function cameraNews(camera) {
+  if (camera.state === "deleted") {
+    cameras.delete(camera.name);
+    events.forget(camera.name);
+  } else cameras.set(camera.name, camera);
+  drawCameras();
+}
+
+function listen() {
+  const news = new EventSource("/api/v1/news");
+  let first = true;
+  news.onopen = () => {
+    pill($("link"), "connected", "good");
+    if (!first) refresh();
+    first = false;
+  };
+  news.onerror = () => {
+    pill($("link"), "no connection", "bad");
+    if (news.readyState !== EventSource.CLOSED) return;
+    api("/about").catch(() => {});
+    setTimeout(listen, 3000);
+  };
+  news.addEventListener("event", (m) => tell(JSON.parse(m.data)));
+  news.addEventListener("camera", (m) => cameraNews(JSON.parse(m.data)));
+  news.addEventListener("missed", refresh);
+}
+
+function showNotes({ ends_at: end, kept }) {
+  if (!end) return;
+  const fate = kept ? "recordings are kept" : "nothing is kept afterwards";
+  $("notes").textContent = `watching until ${clock(Date.parse(end))}; ${fate}`;
+}
+
+function startAdding() {
+  $("add").hidden = false;
+  $("add").addEventListener("click", () => {
+    $("adding-form").hidden = false;
+    $("added").hidden = $("adding-error").hidden = true;
+    $("new-name").value = "";
+    $("adding").showModal();
+  });
+  for (const id of ["adding-cancel", "added-done"]) $(id).addEventListener("click", () => $("adding").close());
+  $("adding").addEventListener("close", () => { $("added-line").textContent = ""; });
+  $("adding-form").addEventListener("submit", async (e) => {
+    e.preventDefault();
+    try {
+      const headers = { "Content-Type": "application/json" };
+      const body = JSON.stringify({ name: $("new-name").value.trim() });
+      const made = await api("/cameras", { method: "POST", headers, body });
+      const to = made.url.replace("://", `://:${made.token}@`);
+      $("added-line").textContent = `camera-agent run --source SOURCE --name ${made.name} --to ${to}`;
+      $("adding-form").hidden = true;
+      $("added").hidden = false;
+      refresh();
+    } catch (error) {
+      $("adding-error").textContent = error.message;
+      $("adding-error").hidden = false;
+    }
+  });
+}
+
+async function start() {
+  const about = await api("/about");
+  owner = about.role === "owner";
+  showNotes(about.notes);
+  if (owner) startAdding();
+  $("no-cameras-more").textContent = owner ? "Add one, or start an agent on this server." : "It appears here by itself.";
+  events.start({ onOpen: (event) => player.open(event), onChange: changed });
+  await refresh();
+  listen();
+  setInterval(() => { tickCameras(); events.tickEvents(); }, 1000);
+  tickCameras();
+}
+
+start();

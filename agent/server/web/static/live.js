@@ -1,0 +1,166 @@
+// Live pictures: one WebSocket per camera, one credit for each picture drawn; nothing is asked for out of sight.
+import { $, api, clock, el, pill, span } from "./dom.js";
+import { draw, JPEG, liveFrame, sha256 } from "./wire.js";
+
+const CREDITS = 2;
+const hooks = { lastFrame: null, frames: {}, onFrame: null, sha256 };
+window.cameraAgent = hooks; // for tests and for whoever wants the bytes as they arrived
+
+const views = new Map();
+const seen = new IntersectionObserver((entries) => {
+  for (const e of entries) views.get(e.target.dataset.camera)?.show(e.isIntersecting);
+});
+
+class LiveView {
+  constructor(camera, owner) {
+    this.camera = camera;
+    this.arrived = 0;
+    this.times = [];
+    this.given = 0;
+    this.onScreen = true;
+    this.moving = false;
+    this.retryMs = 500;
+    this.canvas = el("canvas", { role: "img", "aria-label": `Live picture of ${camera.name}` });
+    this.text = el("p", {}, "waiting for the first picture…");
+    this.state = el("span", { class: "pill" }, "…");
+    this.motion = el("span", { class: "pill move", hidden: true }, "motion");
+    this.screen = el("div", { class: "screen" }, this.canvas, this.text);
+    const full = el("button", { type: "button", class: "quiet full", onclick: () => this.toggleFull() }, "Full screen");
+    this.node = el("figure", { class: "camera", "data-camera": camera.name }, this.screen,
+      el("figcaption", { class: "row" }, el("span", { class: "name" }, camera.name), this.state, this.motion,
+        el("span", { class: "grow" }), full));
+    if (owner) {
+      const remove = el("button", { type: "button", class: "quiet full", onclick: () => this.remove() }, "Delete");
+      this.node.lastChild.append(remove);
+    }
+    seen.observe(this.node);
+    this.connect();
+  }
+
+  connect() {
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    this.socket = new WebSocket(`${scheme}://${location.host}/api/v1/cameras/${this.camera.name}/live`);
+    this.socket.binaryType = "arraybuffer";
+    this.socket.onopen = () => { this.given = 0; this.retryMs = 500; this.ask(); };
+    this.socket.onmessage = (m) => this.take(m.data);
+    this.socket.onclose = (e) => this.lost(e.code);
+  }
+
+  lost(code) {
+    if (this.gone || code === 4410) return;
+    if (code === 4401) return location.assign("/login");
+    setTimeout(() => this.gone || this.connect(), this.retryMs * (0.5 + Math.random()));
+    this.retryMs = Math.min(this.retryMs * 2, 8000);
+  }
+
+  ask() {
+    const wanted = document.visibilityState === "visible" && this.onScreen ? CREDITS - this.given : 0;
+    if (wanted <= 0 || this.socket.readyState !== WebSocket.OPEN) return;
+    this.given += wanted;
+    this.socket.send(JSON.stringify({ t: "live", n: wanted }));
+  }
+
+  async take(buffer) {
+    const arrivedMs = performance.timeOrigin + performance.now();
+    const frame = liveFrame(buffer);
+    this.given = Math.max(0, this.given - 1);
+    if (frame) {
+      this.note(frame, arrivedMs);
+      if (frame.codec === JPEG) await this.paint(frame.bytes);
+      else this.say("This camera sends H.264; live view of it is not possible here yet.");
+    }
+    this.ask();
+  }
+
+  note({ index, wallNs, bytes }, arrivedMs) {
+    this.arrived = performance.now();
+    this.times = [...this.times.slice(-20), this.arrived];
+    const last = { camera: this.camera.name, index, wallNs, arrivedMs };
+    Object.defineProperty(last, "bytes", { value: bytes }); // not copied with the object by drivers
+    hooks.lastFrame = hooks.frames[this.camera.name] = last;
+    hooks.onFrame?.(last);
+  }
+
+  async paint(bytes) {
+    const drawn = await draw(this.canvas, bytes);
+    this.say(drawn ? "" : "The camera sent a damaged picture.");
+    if (drawn) this.screen.style.aspectRatio = `${this.canvas.width} / ${this.canvas.height}`;
+  }
+
+  say(text) {
+    this.text.hidden = !text;
+    if (text) this.text.textContent = text;
+  }
+
+  show(onScreen) {
+    this.onScreen = onScreen;
+    this.ask();
+  }
+
+  tick() {
+    this.node.classList.toggle("moving", this.moving);
+    this.motion.hidden = !this.moving;
+    const age = (performance.now() - this.arrived) / 1000;
+    if (this.socket.readyState !== WebSocket.OPEN) return pill(this.state, "no connection", "bad");
+    if (this.arrived && age < 3) return pill(this.state, `live${this.rate()}`, "good");
+    const { state, since_ms } = this.camera;
+    if (state === "waiting") this.wait("waiting for camera", "Waiting for the camera: nothing has come from it yet.");
+    else if (state === "away") this.wait(`away since ${clock(since_ms)}`, `The camera is away since ${clock(since_ms)}.`);
+    else if (!this.arrived) this.wait("waiting for camera", "Waiting for the first picture…");
+    else pill(this.state, `picture is ${span(age)} old`, age < 10 ? "warn" : "bad");
+  }
+
+  wait(short, long) {
+    pill(this.state, short, "warn");
+    if (!this.arrived) this.say(long);
+  }
+
+  rate() {
+    const n = this.times.length;
+    return n < 3 ? "" : ` · ${Math.round((n - 1) * 1000 / (this.times[n - 1] - this.times[0]))} fps`;
+  }
+
+  toggleFull() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.node.requestFullscreen?.();
+  }
+
+  async remove() {
+    const name = this.camera.name;
+    if (!confirm(`Delete the camera “${name}” with everything it recorded? This cannot be undone.`)) return;
+    await api(`/cameras/${name}`, { method: "DELETE" });
+  }
+
+  end() {
+    this.gone = true;
+    seen.unobserve(this.node);
+    this.socket.close();
+    this.node.remove();
+  }
+}
+
+/** Show these cameras, keeping the pictures of those that were there. */
+export function showCameras(cameras, owner) {
+  for (const [name, view] of views) {
+    if (!cameras.some((c) => c.name === name)) { view.end(); views.delete(name); }
+  }
+  for (const camera of cameras) {
+    if (views.has(camera.name)) { views.get(camera.name).camera = camera; continue; }
+    const view = new LiveView(camera, owner);
+    views.set(camera.name, view);
+    $("cameras").append(view.node);
+  }
+  $("cameras").classList.toggle("one", cameras.length === 1);
+  $("no-cameras").hidden = cameras.length > 0;
+}
+
+/** Mark the cameras where something moves now. */
+export function showMotion(names) {
+  for (const [name, view] of views) view.moving = names.has(name);
+}
+
+export function tickCameras() {
+  for (const view of views.values()) view.tick();
+}
+
+document.addEventListener("visibilitychange", () => { for (const view of views.values()) view.ask(); });

@@ -1,0 +1,52 @@
+"""A real camera server on a free port of this machine, with a store of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from agent.server.app import CameraServer, ServerSettings
+
+Start = Callable[..., Awaitable[CameraServer]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """`await start(notes={}, ...)`: a server that is closed after the test."""
+    servers: list[CameraServer] = []
+
+    async def run(store: str = "store", durable: bool = False, **more: Any) -> CameraServer:
+        kept = {k: more.pop(k) for k in ("notes", "clock") if k in more}
+        server = CameraServer(ServerSettings(port=0, store=str(tmp_path / store), **more), durable=durable, **kept)
+        servers.append(server)
+        await server.start()
+        return server
+
+    yield run
+    for server in servers:
+        await server.close()
+
+
+@pytest.fixture
+async def server(start: Start) -> CameraServer:
+    """A temporary server, entered by links."""
+    return await start(notes={})
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that keeps cookies also of an address."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        yield session
+
+
+@pytest.fixture
+async def viewer(server: CameraServer, http: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """A client that came by a link."""
+    answer = await http.get(server.urls()[0].rstrip("/") + server.join_link())
+    assert answer.status == 200
+    return http

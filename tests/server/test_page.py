@@ -1,0 +1,115 @@
+"""The page in Chromium: live pictures and events arrive there as the camera's own bytes, and play."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from agent.hub import Hub
+from agent.outbox import MemoryOutbox
+from agent.server.app import CameraServer
+from agent.sinks import Feed
+from agent.sinks.websocket import WebSocketSink
+from tests.server.pictures import frame, put_event
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"NO BROWSER at {CHROMIUM}: the page is NOT tested")
+
+
+@pytest.fixture
+async def page(server: CameraServer) -> AsyncIterator[Page]:
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": 1100, "height": 800})
+        yield page
+        await browser.close()
+
+
+class Agent:
+    """A small agent: our own uplink, fed by the test."""
+
+    def __init__(self, server: CameraServer, token: str) -> None:
+        self.box = MemoryOutbox("porch")
+        self.hub = Hub()
+        self.sent: dict[int, str] = {}
+        url = f"ws://127.0.0.1:{server.port}"
+        sink = WebSocketSink(url=url, token=token)
+        self._tasks = [
+            asyncio.create_task(sink.run(Feed("porch", self.box, self.hub))),
+            asyncio.create_task(self._film()),
+        ]
+
+    async def _film(self) -> None:
+        n = 0
+        while True:
+            picture = frame(n)
+            self.sent[n] = hashlib.sha256(picture.data).hexdigest()
+            self.hub.publish(picture)
+            n += 1
+            await asyncio.sleep(0.1)
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def agent(server: CameraServer) -> AsyncIterator[Agent]:
+    agent = Agent(server, await server.issue_token("porch"))
+    yield agent
+    await agent.end()
+
+
+async def until(page: Page, expression: str) -> None:
+    """Wait until it is true in the page; playwright's own way to wait needs `eval`, which the page forbids."""
+    async with asyncio.timeout(20):
+        while not await page.evaluate(expression):
+            await asyncio.sleep(0.05)
+
+
+async def enter(page: Page, server: CameraServer) -> list[str]:
+    """Open the page by a link; the list fills with what the browser complains of."""
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: complaints.append(str(e)))
+    await page.goto(server.urls()[0].rstrip("/") + server.join_link())
+    return complaints
+
+
+async def test_live_frames_arrive_unchanged(server: CameraServer, page: Page, agent: Agent) -> None:
+    complaints = await enter(page, server)
+    await until(page, "window.cameraAgent?.lastFrame?.index > 3")
+    got = await page.evaluate(
+        "async () => { const f = cameraAgent.lastFrame; return [f.index, f.camera, await cameraAgent.sha256(f.bytes)] }"
+    )
+    assert got == [got[0], "porch", agent.sent[got[0]]]
+    await until(page, "document.querySelector('.camera .pill').textContent.startsWith('live')")
+    assert server.viewers() == 1
+    assert complaints == []
+
+
+async def test_event_appears_and_plays(server: CameraServer, page: Page, agent: Agent) -> None:
+    complaints = await enter(page, server)
+    await page.get_by_text("Nothing has moved yet").wait_for()
+    pictures = put_event(agent.box, 1, time.time_ns(), close=False)
+    await page.locator(".event.open").wait_for()
+    await until(page, "document.querySelector('.event img').naturalWidth === 160")
+    await page.evaluate(
+        "() => { window.seen = []; cameraAgent.onShown = (f) => seen.push(cameraAgent.sha256(f.bytes)) }"
+    )
+    await page.locator(".event").click()
+    await until(page, "window.seen.length >= 10")
+    assert await page.evaluate("Promise.all(seen)") == [hashlib.sha256(p).hexdigest() for p in pictures]
+    async with page.expect_download() as saving:
+        await page.get_by_text("Save picture").click()
+    assert Path(await (await saving.value).path()).read_bytes() == pictures[-1]
+    assert complaints == []
