@@ -110,7 +110,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("source", default="")
-@click.option("--for", "for_s", type=duration, metavar="TIME", default="1h", show_default=True, help="How long: 45s, 30m, 8h.")
+@click.option(
+    "--for", "for_s", type=duration, metavar="TIME", default="1h", show_default=True, help="How long: 45s, 30m, 8h."
+)
 @click.option("--keep", type=click.Path(file_okay=False), help="Keep the recordings in this directory.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (CloudEvents) a line on stdout.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the page; 0 for any free one.  [default: 8088]")

@@ -190,6 +190,10 @@ class Pipeline:
         self._put(ItemType.EVENT, what.event, what.wall_ns, json.dumps(record, separators=(",", ":")).encode())
         if isinstance(what, Opened):
             self.counters.events += 1
+            log.info("%s: event %d begins, %.1f %% of the picture", self.name, what.event, what.decision.score * 100)
+        else:
+            seconds = (what.end_ns - what.wall_ns) / 1e9
+            log.info("%s: event %d ended after %.1f s, %d frames", self.name, what.event, seconds, what.frames)
         if self._observer is not None:
             self._observer(self.name, what)
 

@@ -57,7 +57,9 @@ class Background:
         t = self._tuning
         self._age_s += dt_s
         rate = _rate(dt_s, min(t.learn_s, 0.5 + self._age_s))
-        now_hot = cv2.bitwise_and(cv2.compare(changed, round(t.change_floor), cv2.CMP_GT), cv2.compare(away, round(t.floor), cv2.CMP_GT))
+        changes: Plane = cv2.compare(changed, round(t.change_floor), cv2.CMP_GT)
+        strays: Plane = cv2.compare(away, round(t.floor), cv2.CMP_GT)
+        now_hot = cv2.bitwise_and(changes, strays)
         cv2.accumulateWeighted(now_hot, self.heat, _rate(dt_s, min(t.heat_s, t.heat0_s + self._age_s)))
         free = None
         if active is not None:
@@ -65,7 +67,9 @@ class Background:
             self.blocked_s[active == 0] = 0
             free = ((active == 0) | (self.blocked_s > t.block_s)).astype(np.uint8)
         cv2.accumulateWeighted(plane, self.mean, rate, free)
-        lively = None if active is None else cv2.bitwise_and(active, cv2.compare(changed, self.change_limit, cv2.CMP_GT))
+        lively = (
+            None if active is None else cv2.bitwise_and(active, cv2.compare(changed, self.change_limit, cv2.CMP_GT))
+        )
         self._follow(self.stray, away, active, lively, dt_s)
         self._follow(self.unrest, changed, active, lively if t.unrest_active else None, dt_s)
         self._set_limits()
@@ -75,7 +79,9 @@ class Background:
         lower = cv2.bitwise_not(higher)
         if active is not None:
             if lively is not None:
-                cv2.accumulateWeighted(seen, spread, _rate(dt_s, self._tuning.active_rise_s), cv2.bitwise_and(higher, lively))
+                cv2.accumulateWeighted(
+                    seen, spread, _rate(dt_s, self._tuning.active_rise_s), cv2.bitwise_and(higher, lively)
+                )
             higher = cv2.subtract(higher, active)
         cv2.accumulateWeighted(seen, spread, _rate(dt_s, self._tuning.rise_s), higher)
         cv2.accumulateWeighted(seen, spread, _rate(dt_s, self._tuning.calm_s), lower)

@@ -84,7 +84,8 @@ class MotionDetector:
         _, plane, g, o = past[0]
         ratio = gain / g
         relit = cv2.convertScaleAbs(plane, alpha=ratio, beta=offset - o * ratio)
-        if self._tuning.plain: return cv2.absdiff(luma, relit)
+        if self._tuning.plain:
+            return cv2.absdiff(luma, relit)
         return outside(luma, relit)
 
     def _judge(
@@ -116,7 +117,7 @@ class MotionDetector:
                 under = self._held[labels == b.label] > 0
                 if under.mean() > 0.3 and hot < t.heat_max:
                     held.append(b.label)
-                    if b.area>=4 and b.lively >= max(1.0, t.held_share * b.area):
+                    if b.area >= 4 and b.lively >= max(1.0, t.held_share * b.area):
                         strong.append(b)
                     continue
             if b.lively < max(1.0, t.moving_share * b.area):
@@ -124,7 +125,9 @@ class MotionDetector:
             if b.area >= 9 and likeness(b, luma, usual) > t.texture:
                 reason = "light"
                 continue
-            if b.mass >= wanted * (1 + t.heat_gain * hot) and (before is None or before[b.y : b.y + b.h, b.x : b.x + b.w].any()):
+            if b.mass >= wanted * (1 + t.heat_gain * hot) and (
+                before is None or before[b.y : b.y + b.h, b.x : b.x + b.w].any()
+            ):
                 strong.append(b)
             elif b.area >= 2:
                 weak.append(b)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from agent import motion
 from agent.frame import Codec, Decision, Frame
 from agent.media import jpeg
-from agent.motion.rawclip import open_footage
 from agent.motion.luma import luma
+from agent.motion.rawclip import open_footage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,9 @@ class Budget:
         return True
 
 
-def judge(pictures: Iterable[bytes], clip_fps: float, settings: MotionSettings, per_s: float | None) -> Iterator[Judged]:
+def judge(
+    pictures: Iterable[bytes], clip_fps: float, settings: MotionSettings, per_s: float | None
+) -> Iterator[Judged]:
     """The decision of each JPEG, `clip_fps` of them a second; a picture that does not decode inherits the last one."""
     detector = motion.create(settings)
     budget = Budget(per_s)
@@ -82,8 +84,8 @@ def record(one: Judged) -> dict[str, object]:
 def decide(clip: str | Path, settings: MotionSettings, per_s: float | None, out_dir: Path) -> str:
     """Write `out_dir/NAME.jsonl` for a video file or folder of JPEGs and say in a line what came out.
 
-    `per_s` is the number of analyses a second, None for every frame. The last line of the file holds `cpu_ms`, user and
-    system time a frame, reading included. Raises AgentError for what cannot be read, OSError for what cannot be written.
+    `per_s` is the number of analyses a second, None for every frame. The last line of the file holds `cpu_ms`,
+    user and system time a frame, reading included. Raises AgentError for what cannot be read, OSError for what cannot be written.
     """
     footage = open_footage(clip)
     out_dir.mkdir(parents=True, exist_ok=True)

@@ -212,11 +212,13 @@ class CameraServer:
             await self._listen(LOOPBACK)
 
     async def _sweep(self) -> None:
+        """Retention, and what other processes changed in the store."""
         assert self._archive is not None
         max_age_ns = round(self.settings.retention_days * DAY_NS)
         while True:
             try:
                 await self._archive.sweep(max_age_ns)
+                await self._cameras.refresh()
             except Exception:
                 log.exception("retention in %s", self._archive.root)
             await self._clock.sleep(SWEEP_S)

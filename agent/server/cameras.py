@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -20,6 +21,8 @@ from agent.server.news import News
 
 GONE_NS = 30 * 86_400_000_000_000
 AWAY_NS = 10_000_000_000
+
+PUT = "INSERT INTO cameras VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET token_hash=excluded.token_hash"
 
 Close = Callable[[int, str], object]
 
@@ -75,6 +78,7 @@ class Cameras:
         self._gone: set[bytes] = set()
         self._salt = b""
         self._closers: dict[str, set[Close]] = {}
+        self._changing = asyncio.Lock()
 
     async def load(self) -> None:
         """Read the registry; call once before use."""
@@ -122,39 +126,59 @@ class Cameras:
     async def _put(self, name: str, token_hash: bytes | None) -> None:
         if not NAME.match(name):
             raise UsageError(f"'{name[:80]}' cannot name a camera: 1 to 63 of a-z, 0-9 and '-'")
-        now = self._clock.wall_ns()
-        await self._archive.index.write(
-            lambda tx: (
-                tx.conn.execute(
-                    "INSERT INTO cameras VALUES (?,?,?)"
-                    " ON CONFLICT (name) DO UPDATE SET token_hash=excluded.token_hash",
-                    (name, token_hash, now),
-                ).rowcount
-            )
-        )
+        async with self._changing:
+            row = (name, token_hash, self._clock.wall_ns())
+            await self._archive.index.write(lambda tx: tx.conn.execute(PUT, row).rowcount)
+            self._adopt(name, token_hash)
+
+    def _adopt(self, name: str, token_hash: bytes | None) -> None:
+        """The camera is in the index, with this token: so it is here."""
         self._close_sessions(name, 4401, "token revoked")
         self._tokens[name] = token_hash
-        self._cameras.setdefault(name, Camera(name))
+        if name not in self._cameras:
+            self._cameras[name] = Camera(name)
+            self._news.tell("camera", self._cameras[name].as_json())
 
     async def remove(self, name: str) -> None:
         """End its sessions, erase its rows and files; only a salted hash of its token stays, for 30 days."""
-        if name not in self._cameras:
-            return
-        token_hash = self._tokens.pop(name)
-        del self._cameras[name]
-        self._close_sessions(name, 4410, "camera deleted")
-        now = self._clock.wall_ns()
+        async with self._changing:
+            if name not in self._cameras:
+                return
+            token_hash = self._tokens[name]
+            now = self._clock.wall_ns()
 
-        def run(tx: Tx) -> None:
-            tx.conn.execute("DELETE FROM cameras WHERE name=?", (name,))
+            def run(tx: Tx) -> None:
+                tx.conn.execute("DELETE FROM cameras WHERE name=?", (name,))
+                if token_hash is not None:
+                    tx.conn.execute("INSERT OR REPLACE INTO gone VALUES (?,?)", (self._salted(token_hash), now))
+
+            await self._archive.index.write(run)
             if token_hash is not None:
-                tx.conn.execute("INSERT OR REPLACE INTO gone VALUES (?,?)", (self._salted(token_hash), now))
+                self._gone.add(self._salted(token_hash))
+            self._drop(name)
+            await self._archive.erase(name)
 
-        await self._archive.index.write(run)
-        if token_hash is not None:
-            self._gone.add(self._salted(token_hash))
-        await self._archive.erase(name)
+    def _drop(self, name: str) -> None:
+        del self._tokens[name], self._cameras[name]
+        self._close_sessions(name, 4410, "camera deleted")
         self._news.tell("camera", {"name": name, "state": "deleted"})
+
+    async def refresh(self) -> None:
+        """Notice what another process (`virtual add`, `virtual delete`) did to the index."""
+
+        def read(conn: sqlite3.Connection) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
+            cameras = conn.execute("SELECT name, token_hash FROM cameras").fetchall()
+            return cameras, conn.execute("SELECT hash FROM gone").fetchall()
+
+        async with self._changing:
+            rows, gone = await self._archive.index.read(read)
+            self._gone = {row["hash"] for row in gone}
+            there = {row["name"]: row["token_hash"] for row in rows}
+            for name in [n for n in self._cameras if n not in there]:
+                self._drop(name)
+            for name, token_hash in there.items():
+                if name not in self._cameras or self._tokens[name] != token_hash:
+                    self._adopt(name, token_hash)
 
     def _salted(self, token_hash: bytes) -> bytes:
         return hashlib.sha256(self._salt + token_hash).digest()

@@ -46,6 +46,8 @@ class Url:
             port = parts.port
         except ValueError:
             raise ValueError("the port is not a number from 1 to 65535") from None
+        if re.search(r"[\x00-\x1f\x7f]", text.strip()):
+            raise ValueError("an address with a control character")
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
         if re.search(r"[\x00-\x20\x7f]", target + parts.hostname):
             raise ValueError("an address with a space or a control character")

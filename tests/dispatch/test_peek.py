@@ -12,6 +12,7 @@ from agent.dispatch.peek import Decision, Peer, Route, decide, explain
 from tests.dispatch.samples import CATCH_ALL, HELLO, REFUSED, ROUTED, ROUTES, V1, V2
 
 PROXIES = (ipaddress.ip_network("10.0.0.0/8"),)
+NOBODY = Peer()
 PROXY_PEER = Peer("10.1.2.3", 99)
 EVERYTHING = {**ROUTED, **REFUSED}
 
@@ -20,7 +21,7 @@ def fate(decision: Decision) -> tuple[object, ...]:
     return decision.kind, decision.rule, decision.skip, decision.peer, decision.answer
 
 
-def fed(data: bytes, cuts: list[int], routes: tuple[Route, ...] = ROUTES, peer: Peer = Peer()) -> Decision:
+def fed(data: bytes, cuts: list[int], routes: tuple[Route, ...] = ROUTES, peer: Peer = NOBODY) -> Decision:
     """The first decision, with the bytes arriving cut at these places and then the end of the stream."""
     for cut in [*sorted(cuts), len(data)]:
         decision = decide(routes, data[:cut], peer=peer, proxy_from=PROXIES)
@@ -55,10 +56,8 @@ def test_refusal(name: str) -> None:
 def test_every_cut_gives_the_same(name: str, prefix: bytes, routes: tuple[Route, ...]) -> None:
     data = prefix + EVERYTHING[name][0]
     peer = PROXY_PEER if prefix else Peer("192.0.2.1", 5)
-    if len(data) > 4000:
-        cuts = [*range(0, len(data), 499), *range(60), len(data) - 1]
-    else:
-        cuts = list(range(len(data)))
+    some = [*range(0, len(data), 499), *range(60), len(data) - 1]
+    cuts = some if len(data) > 4000 else list(range(len(data)))
     whole = fate(fed(data, [], routes, peer))
     for cut in cuts:
         assert fate(fed(data, [cut], routes, peer)) == whole, cut
@@ -148,7 +147,7 @@ def test_a_malformed_proxy_header_is_refused(bad: bytes) -> None:
 
 @pytest.mark.parametrize("unspoken", [b"PROXY UNKNOWN\r\n", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"])
 def test_a_proxy_may_speak_for_itself(unspoken: bytes) -> None:
-    decision = decide(CATCH_ALL, unspoken + b"SSH-2.0-x", peer=PROXY_PEER, proxy_from=PROXIES)
+    decision = decide(CATCH_ALL, unspoken + b"SSH-2.0-x\r\n", peer=PROXY_PEER, proxy_from=PROXIES)
     assert (decision.rule, decision.peer) == ("ssh", PROXY_PEER)
 
 

@@ -1,8 +1,8 @@
 """Films: original bytes wherever the file has JPEGs, one clear line where it has none."""
 
 import asyncio
-import subprocess
 import shutil
+import subprocess
 from pathlib import Path
 
 import cv2

@@ -81,7 +81,9 @@ def test_pictures_are_the_same_in_any_framing_and_any_cutting(parts: list[tuple[
 
 
 @settings(max_examples=150, deadline=None)
-@given(noise=st.lists(st.one_of(st.binary(max_size=300), st.sampled_from([b"\r\n\r\n", b"\xff\xd8\xff", b"--frame\r\n"]))))
+@given(
+    noise=st.lists(st.one_of(st.binary(max_size=300), st.sampled_from([b"\r\n\r\n", b"\xff\xd8\xff", b"--frame\r\n"])))
+)
 def test_noise_never_breaks_it(noise: list[bytes]) -> None:
     splitter = Splitter(max_part_bytes=2000, max_head_bytes=500)
     try:

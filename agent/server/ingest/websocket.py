@@ -53,7 +53,10 @@ class Uplink:
         """`GET /v1/cam/{camera}/stream`; refusals come before the 101."""
         name = request.match_info["camera"]
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        status = self._cameras.check(name, token.strip() if scheme.lower() == "bearer" else "")
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        if (status := self._cameras.check(name, token)) != 200:
+            await self._cameras.refresh()
+            status = self._cameras.check(name, token)
         if status == 401:
             raise web.HTTPUnauthorized(text="bad token", headers={"WWW-Authenticate": "Bearer"})
         if status == 410:

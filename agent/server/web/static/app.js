@@ -1,5 +1,5 @@
 // Puts the page together: cameras, events and the stream of news that keeps them current.
-import { $, api, clock, pill } from "./dom.js";
+import { $, api, minute, pill } from "./dom.js";
 import * as events from "./events.js";
 import { showCameras, showMotion, tickCameras } from "./live.js";
 import { player } from "./player.js";
@@ -62,7 +62,7 @@ function listen() {
 function showNotes({ ends_at: end, kept }) {
   if (!end) return;
   const fate = kept ? "recordings are kept" : "nothing is kept afterwards";
-  $("notes").textContent = `watching until ${clock(Date.parse(end))}; ${fate}`;
+  $("notes").textContent = `watching until ${minute(Date.parse(end))}; ${fate}`;
 }
 
 function startAdding() {

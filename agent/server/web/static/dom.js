@@ -12,6 +12,7 @@ export function el(name, attributes = {}, ...children) {
   return node;
 }
 
+export const minute = (ms) => new Date(ms).toLocaleTimeString(undefined, { timeStyle: "short" });
 export const clock = (ms) => new Date(ms).toLocaleTimeString();
 
 export const day = (ms) => {

@@ -25,7 +25,8 @@ class LiveView {
     this.state = el("span", { class: "pill" }, "…");
     this.motion = el("span", { class: "pill move", hidden: true }, "motion");
     this.screen = el("div", { class: "screen" }, this.canvas, this.text);
-    const full = el("button", { type: "button", class: "quiet full", onclick: () => this.toggleFull() }, "Full screen");
+    const full = el("button", { type: "button", class: "quiet full", "aria-label": `${camera.name} in full screen`, title: "Full screen",
+      onclick: () => this.toggleFull() }, "⛶");
     this.node = el("figure", { class: "camera", "data-camera": camera.name }, this.screen,
       el("figcaption", { class: "row" }, el("span", { class: "name" }, camera.name), this.state, this.motion,
         el("span", { class: "grow" }), full));
@@ -150,7 +151,7 @@ export function showCameras(cameras, owner) {
     views.set(camera.name, view);
     $("cameras").append(view.node);
   }
-  $("cameras").classList.toggle("one", cameras.length === 1);
+  for (const node of [$("cameras"), $("page")]) node.classList.toggle("one", cameras.length === 1);
   $("no-cameras").hidden = cameras.length > 0;
 }
 

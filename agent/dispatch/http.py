@@ -1,0 +1,92 @@
+"""An aiohttp application as an in-process service, with what aiohttp leaves out for this place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from agent.dispatch.inner import Factory
+from agent.dispatch.matchers import path_fits
+from agent.dispatch.services import InProcess
+
+if TYPE_CHECKING:
+    from agent.dispatch.dispatcher import Dispatcher
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+_AGAIN_S = 0.02
+
+
+class HalfCloseHandler(web.RequestHandler):
+    """Answers a client that ends its side right after the request; aiohttp by itself closes unanswered."""
+
+    __slots__ = ()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        if self._payload_parser is not None:
+            return None
+        request = self._current_request
+        if self._messages:
+            last = self._messages[-1][1]
+        elif request is not None:
+            last = request.content
+        else:
+            return None
+        if not last.is_eof():
+            return None
+        self._close_when_through()
+        return True
+
+    def _close_when_through(self) -> None:
+        """Pipelined requests are answered too; `close()` lets none but the running one finish."""
+        if self._messages:
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._close_when_through)
+        else:
+            self.close()
+
+
+def http_service(runner: web.AppRunner, max_connections: int = 0) -> InProcess:
+    """The application of a runner whose `setup()` has been awaited; no site is needed."""
+    server = runner.server
+    if server is None:
+        raise RuntimeError("await runner.setup() first")
+    return InProcess(_factory(server), max_connections)
+
+
+def client_address(
+    dispatcher: Callable[[], Dispatcher],
+) -> Middleware:
+    """Middleware: `request.remote` is the client that a trusted PROXY header spoke for."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        client = dispatcher().client_of(request.transport)
+        return await handler(request.clone(remote=client.host) if client else request)
+
+    return middleware
+
+
+def own_paths(*prefixes: str) -> Middleware:
+    """Middleware for one of several applications behind a port: 421 and close to paths that are not its own."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if path_fits(request.path, prefixes):
+            return await handler(request)
+        answer = web.Response(status=421, text="421 Misdirected Request\n")
+        answer.force_close()
+        return answer
+
+    return middleware
+
+
+def _factory(server: web.Server) -> Factory:
+    def make() -> asyncio.BaseProtocol:
+        handler = server()
+        handler.__class__ = HalfCloseHandler
+        return handler
+
+    return make

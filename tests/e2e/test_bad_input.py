@@ -1,0 +1,141 @@
+"""Bad input ends in one clear line, the right exit code, no traceback and nothing half-written."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.media.footage import open_footage
+from agent.simulate import SimulatedCamera
+from tests.e2e.product import command, film, running
+
+Start = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def faulty(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start a simulated camera with faults; its URL."""
+    cameras = []
+    film(tmp_path / "film", still=10, moving=0)
+
+    async def start(*faults: str, **more: str) -> str:
+        camera = SimulatedCamera(open_footage(str(tmp_path / "film"), 10.0), faults=faults, **more)
+        cameras.append(camera)
+        return f"127.0.0.1:{await camera.start('127.0.0.1', 0)}"
+
+    yield start
+    for camera in cameras:
+        await camera.close()
+
+
+async def refused(code: int, says: str, *args: str, timeout_s: float = 30) -> str:
+    done = await command(*args, timeout_s=timeout_s)
+    assert done.process.returncode == code, done.text()
+    assert "Traceback" not in done.text()
+    assert says in "\n".join(done.err), done.text()
+    return done.text()
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "says"),
+    [
+        ("gopher://camera", 66, "'gopher://' is not a scheme I know"),
+        ("nosuchfile.avi", 66, "no such camera: 'nosuchfile.avi'"),
+        ("/dev/video63", 66, "/dev/video63"),
+        ("http://", 66, "no such camera"),
+    ],
+)
+async def test_an_unknown_source(source: str, code: int, says: str) -> None:
+    await refused(code, says, "watch", source, "--port", "0", "--for", "5s")
+
+
+async def test_a_wrong_password_is_said_once_and_without_it(faulty: Start) -> None:
+    at = await faulty(username="admin", password="right")
+    text = await refused(77, f"http://{at}/video.cgi", "watch", f"http://admin:hunter2@{at}/video.cgi", "--port", "0")
+    assert "hunter2" not in text
+
+
+async def test_html_instead_of_video(faulty: Start) -> None:
+    at = await faulty("html")
+    await refused(69, "text/html", "watch", f"http://{at}/video.cgi", "--port", "0")
+
+
+async def test_no_such_path_on_the_camera(faulty: Start) -> None:
+    at = await faulty()
+    await refused(66, f"http://{at}/nothing", "watch", f"http://{at}/nothing", "--port", "0")
+
+
+async def test_nobody_there() -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    await refused(69, f"127.0.0.1:{port}", "watch", f"http://127.0.0.1:{port}/video.cgi", "--port", "0", timeout_s=40)
+
+
+@pytest.mark.parametrize("fault", ["empty-part@5+3", "truncate@5+3", "corrupt@5+3", "wrong-length@5+3", "no-length"])
+async def test_a_bad_part_costs_no_more_than_itself(faulty: Start, fault: str) -> None:
+    at = await faulty(fault)
+    done = await command("watch", f"http://{at}/video.cgi", "--port", "0", "--for", "4s", "--json")
+    assert done.process.returncode == 0 and "Traceback" not in done.text()
+    assert done.events()[-1]["data"]["frames"] >= 10, done.text()
+
+
+@pytest.mark.parametrize("fault", ["huge-header@5", "endless-part@5"])
+async def test_a_monstrous_part_neither_crashes_nor_grows(faulty: Start, fault: str) -> None:
+    at = await faulty(fault)
+    async with running("watch", f"http://{at}/video.cgi", "--port", "0", "--for", "6s", "--json") as watch:
+        await asyncio.sleep(4)
+        status = Path(f"/proc/{watch.process.pid}/status").read_text()
+        peak_kib = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+        assert await watch.end(None, 20) == 0, watch.text()
+        assert "Traceback" not in watch.text()
+    assert peak_kib < 250 * 1024
+
+
+async def test_a_taken_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]
+        await refused(75, f"port {port}", "watch", "demo", "--local", "--port", str(port))
+        await refused(75, f"port {port}", "server", "--port", str(port), "--store", str(tmp_path / "s"))
+
+
+async def test_an_unwritable_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    where = str(tmp_path / "file" / "kept")
+    await refused(73, where, "watch", "demo", "--port", "0", "--keep", where)
+    await refused(73, str(tmp_path / "file"), "server", "--port", "0", "--store", where)
+
+
+async def test_a_wrong_configuration_shows_all_its_errors(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("cameras:\n  porch:\n    source: {type: mjpeg, urll: x}\n  yard: {}\nsinks: []\nlogg: 1\n")
+    for args in (("run",), ("check",), ("check", "--offline")):
+        text = await refused(78, "unknown key 'urll', did you mean 'url'?", *args, "-c", str(path))
+        assert "missing key 'cameras.yard.source'" in text and "unknown key 'logg', did you mean 'log'?" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("run", "--source", "demo"), "give either -c FILE, or --source and --to together"),
+        (("run", "--source", "demo", "--to", "ftp://x"), "expected ws://"),
+        (("watch", "--for", "never"), "is no duration"),
+        (("watch", "--sensitivity", "11"), "1<=x<=10"),
+        (("wach",), "Did you mean 'watch'?"),
+        (("simulate", ".", "--fault", "stal"), "stall"),
+    ],
+)
+async def test_a_wrong_command_line(args: tuple[str, ...], says: str) -> None:
+    await refused(2, says, *args)
+
+
+async def test_check_really_connects(faulty: Start) -> None:
+    at = await faulty(username="admin", password="right")
+    good = await command("check", "--source", f"http://admin:right@{at}/video.cgi", "--to", "ws://127.0.0.1:1")
+    assert good.process.returncode == 69
+    assert any(line.startswith("ok") and "320x240, 10" in line for line in good.out), good.text()
+    assert any(line.startswith("fail") and "ws://127.0.0.1:1" in line for line in good.out), good.text()
+    bad = await command("check", "--source", f"http://admin:wrong@{at}/video.cgi", "--to", "ws://127.0.0.1:1")
+    assert bad.process.returncode == 77 and "wrong" not in bad.text().replace("wrong password", "")

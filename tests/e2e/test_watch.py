@@ -1,0 +1,87 @@
+"""`watch`: says what it does, tells programs in CloudEvents, and leaves nothing behind unless told to keep."""
+
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.product import command, film, running
+
+KINDS = [
+    "camera-agent.watch.started.v1",
+    "camera-agent.motion.started.v1",
+    "camera-agent.motion.ended.v1",
+    "camera-agent.watch.ended.v1",
+]
+
+
+def places(tmp_path: Path) -> dict[str, str]:
+    """An environment whose every place to write is below `tmp_path`."""
+    names = ("TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HOME")
+    for name in names:
+        (tmp_path / name).mkdir(exist_ok=True)
+    return {name: str(tmp_path / name) for name in names}
+
+
+def left(tmp_path: Path) -> list[str]:
+    return [
+        str(p) for name in os.listdir(tmp_path) if name.isupper() or "_" in name for p in (tmp_path / name).rglob("*")
+    ]
+
+
+async def test_json_is_four_kinds_of_cloudevents_and_the_last_has_the_counts(tmp_path: Path) -> None:
+    film(tmp_path / "film", still=20, moving=20)
+    done = await command("watch", str(tmp_path / "film"), "--for", "11s", "--port", "0", "--json", env=places(tmp_path))
+    events = done.events()
+    kinds = [e["type"] for e in events]
+    assert kinds[0] == KINDS[0] and kinds[-1] == KINDS[3]
+    assert set(kinds) == set(KINDS), kinds
+    for e in events:
+        assert e["specversion"] == "1.0" and e["source"].startswith("/cameras/") and e["time"].endswith("Z")
+    assert len({e["id"] for e in events}) == len(events)
+    counts = events[-1]["data"]
+    assert counts["events"] == kinds.count(KINDS[1]) == kinds.count(KINDS[2])
+    assert counts["frames"] > 0 and counts["stored_items"] > 0 and counts["dropped_items"] == 0
+    assert counts["deleted"] is True and left(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_nothing_is_left_behind(tmp_path: Path, end: int) -> None:
+    async with running("watch", "demo", "--port", "0", env=places(tmp_path)) as watch:
+        await watch.said("opens once")
+        assert left(tmp_path)
+        assert await watch.end(end) == 0
+        assert "Nothing is left." in watch.text()
+    assert left(tmp_path) == []
+
+
+async def test_a_killed_watch_is_tidied_up_by_the_next(tmp_path: Path) -> None:
+    env = places(tmp_path)
+    async with running("watch", "demo", "--port", "0", env=env) as watch:
+        await watch.said("opens once")
+        await watch.end(signal.SIGKILL)
+    assert left(tmp_path)
+    await command("watch", "demo", "--port", "0", "--for", "1s", env=env)
+    assert left(tmp_path) == []
+
+
+async def test_keep_keeps_what_can_be_watched_again(tmp_path: Path) -> None:
+    film(tmp_path / "film", still=15, moving=20)
+    keep = tmp_path / "kept"
+    done = await command("watch", str(tmp_path / "film"), "--for", "10s", "--port", "0", "--keep", str(keep))
+    assert f"kept: recordings in {keep}" in done.text()
+    assert list(keep.rglob("*.clip"))
+    with sqlite3.connect(keep / "index.db") as db:
+        assert db.execute("SELECT COUNT(*) FROM events").fetchone()[0] >= 1
+    db.close()
+    assert not (keep / "watch.lock").exists()
+
+
+async def test_two_watches_at_once_find_a_port_each(tmp_path: Path) -> None:
+    async with running("watch", "demo", "--local") as one, running("watch", "demo", "--local") as two:
+        first = (await one.said(r"http://127.0.0.1:(\d+)/j/"))[1]
+        second = (await two.said(r"http://127.0.0.1:(\d+)/j/"))[1]
+        assert first != second
+        assert await one.end() == await two.end() == 0
