@@ -57,9 +57,7 @@ class Background:
         t = self._tuning
         self._age_s += dt_s
         rate = _rate(dt_s, min(t.learn_s, 0.5 + self._age_s))
-        changes: Plane = cv2.compare(changed, round(t.change_floor), cv2.CMP_GT)
-        strays: Plane = cv2.compare(away, round(t.floor), cv2.CMP_GT)
-        now_hot = cv2.bitwise_and(changes, strays)
+        now_hot = ((changed > t.change_floor) & (away > t.floor)).view(np.uint8) * np.uint8(255)
         cv2.accumulateWeighted(now_hot, self.heat, _rate(dt_s, min(t.heat_s, t.heat0_s + self._age_s)))
         free = None
         if active is not None:

@@ -85,7 +85,8 @@ def decide(clip: str | Path, settings: MotionSettings, per_s: float | None, out_
     """Write `out_dir/NAME.jsonl` for a video file or folder of JPEGs and say in a line what came out.
 
     `per_s` is the number of analyses a second, None for every frame. The last line of the file holds `cpu_ms`,
-    user and system time a frame, reading included. Raises AgentError for what cannot be read, OSError for what cannot be written.
+    user and system time a frame, reading included. Raises AgentError for what cannot be read, OSError for what
+    cannot be written.
     """
     footage = open_footage(clip)
     out_dir.mkdir(parents=True, exist_ok=True)
