@@ -28,22 +28,18 @@ class HalfCloseHandler(web.RequestHandler):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         if self._payload_parser is not None:
             return None
-        request = self._current_request
-        if self._messages:
-            last = self._messages[-1][1]
-        elif request is not None:
-            last = request.content
-        else:
-            return None
-        if not last.is_eof():
-            return None
-        self._close_when_through()
+        asyncio.get_running_loop().call_soon(self._end_when_answered)
         return True
 
-    def _close_when_through(self) -> None:
-        """Pipelined requests are answered too; `close()` lets none but the running one finish."""
-        if self._messages:
-            asyncio.get_running_loop().call_later(_AGAIN_S, self._close_when_through)
+    def _end_when_answered(self) -> None:
+        """Also pipelined requests are answered; one whose body was cut off is not."""
+        request, idle = self._current_request, self._waiter is not None
+        if self.transport is None:
+            return
+        if self._messages or self._buffer_paused or (request is None and not idle):
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._end_when_answered)
+        elif request is None or not request.content.is_eof():
+            self.force_close()
         else:
             self.close()
 
