@@ -20,12 +20,13 @@ from agent import __version__, cloudevents, sources
 from agent.app import Agent, AgentConfig, CameraConfig
 from agent.console import Console
 from agent.errors import PermanentError, TransientError, UsageError
-from agent.exits import CANNOT_WRITE
+from agent.exits import CANNOT_WRITE, TRY_LATER
 from agent.motion import MotionSettings
 from agent.recorder import Closed, Opened
 from agent.server.app import CameraServer, ServerSettings
 from agent.sources import Source
 
+USUAL_PORT = 8088
 FIRST_PICTURE_S = 10.0
 PATIENT_FAILURES = 3
 GIB = 1 << 30
@@ -140,9 +141,8 @@ class Watch:
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(s, self._until.set)
         try:
-            self.agent = self._agent()
+            urls = await self._start()
             try:
-                urls = await self.agent.start_server()
                 await self._session(urls)
             finally:
                 await self.agent.close()
@@ -150,13 +150,32 @@ class Watch:
             self.store.close()
         self._goodbye()
 
-    def _agent(self) -> Agent:
+    async def _start(self) -> list[str]:
+        """The page's addresses; when nobody asked for a port and the usual one is taken, any free one will do."""
+        if self.options.port is not None:
+            return await self._serve(self.options.port)
+        try:
+            return await self._serve(USUAL_PORT)
+        except UsageError as e:
+            if e.exit_code != TRY_LATER:
+                raise
+            return await self._serve(0)
+
+    async def _serve(self, port: int) -> list[str]:
+        self.agent = self._agent(port)
+        try:
+            return await self.agent.start_server()
+        except BaseException:
+            await self.agent.close()
+            raise
+
+    def _agent(self, port: int) -> Agent:
         lan = None if self.options.local else lan_address()
         wall_end = time.time() + self.options.for_s
         self.server = CameraServer(
             ServerSettings(
                 host="0.0.0.0" if lan else "127.0.0.1",
-                port=self.options.port if self.options.port is not None else _default_port(),
+                port=port,
                 store=str(self.store.path),
                 max_bytes=self.store.max_bytes,
             ),
@@ -278,14 +297,3 @@ class Watch:
         }
         self.console.event("watch.ended", self.camera, data, time.time_ns())
         self.console.goodbye(seconds, c, self._links, str(self.store.path) if left else None, self.store.keep)
-
-
-def _default_port() -> int:
-    """8088, or any free port when somebody has that one and nobody asked for it."""
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(("0.0.0.0", 8088))
-        except OSError:
-            return 0
-    return 8088

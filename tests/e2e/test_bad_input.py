@@ -59,7 +59,7 @@ async def test_a_wrong_password_is_said_once_and_without_it(faulty: Start) -> No
 
 async def test_html_instead_of_video(faulty: Start) -> None:
     at = await faulty("html")
-    await refused(69, "text/html", "watch", f"http://{at}/video.cgi", "--port", "0")
+    await refused(66, "text/html", "watch", f"http://{at}/video.cgi", "--port", "0")
 
 
 async def test_no_such_path_on_the_camera(faulty: Start) -> None:
