@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ __all__ = ["CameraServer", "ServerSettings"]
 log = logging.getLogger(__name__)
 
 SWEEP_S = 10.0
+NOTICE_S = 0.5
 LOOPBACK = "127.0.0.1"
 TRY_LATER, NOT_PERMITTED = 75, 77
 MAX_BODY_BYTES = 64 * 1024
@@ -81,6 +83,7 @@ class CameraServer:
             await self.close()
             raise
         self._spawn(self._sweep())
+        self._spawn(self._notice())
         return self.urls()
 
     def urls(self) -> list[str]:
@@ -211,14 +214,27 @@ class CameraServer:
             log.error("%s; still on loopback only", e)
             await self._listen(LOOPBACK)
 
+    async def _notice(self) -> None:
+        """Take over what another process (`virtual add`, `virtual delete`) changed in the store, within a second."""
+        assert self._archive is not None
+        seen = 0
+        while True:
+            try:
+                version = await self._archive.index.foreign_version()
+                if version != seen:
+                    await self._cameras.refresh()
+                    seen = version
+            except (OSError, sqlite3.Error) as e:
+                log.warning("the store %s cannot be read now: %s", self._archive.root, e)
+            await self._clock.sleep(NOTICE_S)
+
     async def _sweep(self) -> None:
-        """Retention, and what other processes changed in the store."""
+        """Retention."""
         assert self._archive is not None
         max_age_ns = round(self.settings.retention_days * DAY_NS)
         while True:
             try:
                 await self._archive.sweep(max_age_ns)
-                await self._cameras.refresh()
             except Exception:
                 log.exception("retention in %s", self._archive.root)
             await self._clock.sleep(SWEEP_S)

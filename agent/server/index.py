@@ -92,6 +92,13 @@ class Index:
         """Run `query` on the reader's connection; it sees every transaction that was acknowledged before."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._reads)
 
+    async def foreign_version(self) -> int:
+        """A number that changes when another process wrote to the index, and with nothing written through this one.
+
+        `PRAGMA data_version` leaves out the commits of the connection that asks: hence on the writer's.
+        """
+        return await self.write(lambda tx: int(tx.conn.execute("PRAGMA data_version").fetchone()[0]))
+
     async def close(self) -> None:
         """Finish what waits, then close."""
         await asyncio.get_running_loop().run_in_executor(None, self.close_now)

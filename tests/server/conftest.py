@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from agent.server.app import CameraServer, ServerSettings
+from tests.server.agents import Uplinks
 
 Start = Callable[..., Awaitable[CameraServer]]
 
@@ -50,3 +51,11 @@ async def viewer(server: CameraServer, http: aiohttp.ClientSession) -> aiohttp.C
     answer = await http.get(server.urls()[0].rstrip("/") + server.join_link())
     assert answer.status == 200
     return http
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Uplinks]:
+    """`await connect(server, camera, token)`: an uplink that is closed after the test."""
+    uplinks = Uplinks()
+    yield uplinks
+    await uplinks.close()

@@ -1,0 +1,68 @@
+"""What `virtual add` and `virtual delete` in another process do to a server that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+import pytest
+
+from agent.server.app import CameraServer
+from tests.e2e.product import COMMAND
+from tests.server.agents import Uplinks
+from tests.server.conftest import Start
+from tests.server.pictures import item, jpeg
+
+
+async def virtual(server: CameraServer, *args: str) -> str:
+    """Run the real command against the server's store; what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("virtual", *args, "--store", str(server.settings.store_path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said = (await process.communicate())[0].decode()
+    assert process.returncode == 0, said
+    return said
+
+
+async def listed(server: CameraServer, viewer: aiohttp.ClientSession) -> list[str]:
+    async with viewer.get(server.urls()[0] + "api/v1/cameras") as answer:
+        return [c["name"] for c in (await answer.json())["cameras"]]
+
+
+async def test_a_running_server_notices_a_camera_added_and_deleted_elsewhere(
+    start: Start, http: aiohttp.ClientSession, connect: Uplinks
+) -> None:
+    server = await start(notes={})
+    await http.get(server.urls()[0].rstrip("/") + server.join_link())
+    said = await virtual(server, "add", "porch")
+    begin = time.monotonic()
+    while await listed(server, http) != ["porch"]:
+        assert time.monotonic() - begin < 3, "not noticed"
+        await asyncio.sleep(0.05)
+
+    token = next(line.split()[1] for line in said.splitlines() if line.startswith("token"))
+    uplink = await connect(server, "porch", token)
+    assert (await uplink.hello())["ack"] == 0
+    await uplink.put(item("porch", uplink.spool, 1, jpeg(1)))
+    assert (await uplink.control("ack"))["ack"] == 1
+
+    await virtual(server, "delete", "porch")
+    begin = time.monotonic()
+    assert await uplink.closed() == 4410
+    assert time.monotonic() - begin < 3
+    assert await listed(server, http) == []
+    assert not list((server.settings.store_path / "items").iterdir())
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await connect(server, "porch", token)
+    assert refused.value.status == 410
+
+
+async def test_own_writing_is_no_news_of_another_process(server: CameraServer) -> None:
+    index = server._archive.index  # type: ignore[union-attr]
+    before = await index.foreign_version()
+    await server.issue_token("porch")
+    assert await index.foreign_version() == before
