@@ -11,7 +11,7 @@ watch: $(VENV)/run.stamp
 	@$(BIN)/camera-agent watch $(ARGS)
 
 test: $(VENV)/test.stamp
-	@.ci/browser
+	@.ci/prepare
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/dev.stamp

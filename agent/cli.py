@@ -308,9 +308,10 @@ def simulate(
 ) -> None:
     """A fake DCS-920 that plays CLIP (AVI, MP4, MKV, or a folder of JPEGs) and misbehaves on demand."""
     from agent.media.footage import open_footage
-    from agent.simulate import SimulatedCamera
+    from agent.simulate import SimulatedCamera, parse_fault
 
     async def service() -> None:
+        misbehaviour = [parse_fault(f) for f in faults]
         until = asyncio.Event()
         on_signals(until)
         camera = SimulatedCamera(
@@ -318,7 +319,7 @@ def simulate(
             fps=fps,
             username=user,
             password=password,
-            faults=faults,
+            faults=misbehaviour,
             loop=not once,
             stamp=stamp,
         )

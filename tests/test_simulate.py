@@ -215,7 +215,7 @@ async def test_a_reader_that_does_not_read_costs_nothing(film: Path) -> None:
 
 
 def test_unknown_styles_and_faults_are_refused(film: Path) -> None:
-    with pytest.raises(UsageError, match="known: stall"):
+    with pytest.raises(UsageError, match=r"did you mean 'stall'\? .*known: stall"):
         SimulatedCamera(open_footage(film), faults=["stal"])
     with pytest.raises(UsageError, match="dcs920"):
         SimulatedCamera(open_footage(film), style="axis")

@@ -1,5 +1,6 @@
 """The ways in which a simulated camera misbehaves, and how they are written."""
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -41,7 +42,9 @@ def parse_fault(text: str) -> Fault:
     found = _TEXT.fullmatch(text.strip().lower())
     if not found or found[1] not in FAULTS:
         name = found[1] if found else text
-        raise UsageError(f"no such fault: '{name}' (known: {', '.join(FAULTS)}; as FAULT[=X][@N[+M]])")
+        near = difflib.get_close_matches(name, FAULTS, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"no such fault: '{name}'{hint} (known: {', '.join(FAULTS)}; as FAULT[=X][@N[+M]])")
     name, value = found[1], float(found[2]) if found[2] else None
     if value is not None and name not in _TAKES_X:
         raise UsageError(f"fault '{name}' takes no value ('{text}')")

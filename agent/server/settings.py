@@ -43,9 +43,9 @@ class ServerSettings:
         if self.store:
             return Path(self.store).expanduser()
         if state := os.environ.get("STATE_DIRECTORY"):
-            return Path(state.split(":")[0])
+            return Path(state.split(":")[0]) / "server"
         base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-        return Path(base) / "camera-agent"
+        return Path(base) / "camera-agent" / "server"
 
     @property
     def limit_bytes(self) -> int | None:

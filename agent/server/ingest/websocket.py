@@ -47,7 +47,7 @@ class Uplink:
         self._intake = intake
         self._clock = clock
         self._sessions: dict[tuple[str, str], Session] = {}
-        self._closing: set[asyncio.Future[Any]] = set()
+        self._handlers: set[asyncio.Task[Any]] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/cam/{camera}/stream`; refusals come before the 101."""
@@ -78,10 +78,14 @@ class Uplink:
         return ws
 
     async def _serve(self, ws: web.WebSocketResponse, camera: Camera) -> None:
-        close = lambda code, reason: self._close(ws, code, reason)  # noqa: E731
-        self._cameras.came(camera, close)
+        session = Session(ws, camera, self._intake, self._clock)
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        self._cameras.came(camera, session.end)
+        if self._cameras.get(camera.name) is not camera:
+            session.end(DELETED, "camera deleted")  # it went during the handshake
         try:
-            session = Session(ws, camera, self._intake, self._clock)
             try:
                 await session.hello()
                 await self._run(session)
@@ -94,29 +98,25 @@ class Uplink:
         except ConnectionError:
             pass
         finally:
-            self._cameras.went(camera, close)
+            self._cameras.went(camera, session.end)
+            self._handlers.discard(task)
 
     async def _run(self, session: Session) -> None:
         key = (session.camera.name, session.spool)
         old = self._sessions.get(key)
         self._sessions[key] = session
         if old is not None:
-            self._close(old.ws, REPLACED, "replaced by a newer session")
+            old.end(REPLACED, "replaced by a newer session")
         try:
             await session.run()
         finally:
             if self._sessions.get(key) is session:
                 del self._sessions[key]
 
-    def _close(self, ws: web.WebSocketResponse, code: int, reason: str) -> None:
-        task = asyncio.ensure_future(_shut(ws, code, reason))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
     async def closed(self) -> None:
         """Wait until the sessions that were told to end have said so, a second at most."""
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=1.0)
+        if self._handlers:
+            await asyncio.wait(list(self._handlers), timeout=1.0)
 
 
 class Session:
@@ -135,9 +135,18 @@ class Session:
         self._wanted = asyncio.Event()
         self._credits = 0
         self._fault: BaseException | None = None
+        self._told: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    def end(self, code: int, reason: str) -> None:
+        """Have the session end itself: only the task that reads may close, or the farewell gets lost."""
+        if not self._told.done():
+            self._told.set_result(Ended(code, reason))
 
     async def hello(self) -> None:
         """Read the hello, answer with the welcome; raises Ended."""
+        await self._first(self._greet())
+
+    async def _greet(self) -> None:
         try:
             async with asyncio.timeout(HELLO_S):
                 message = await self.ws.receive()
@@ -156,18 +165,22 @@ class Session:
 
     async def run(self) -> None:
         """Until the agent goes; raises Ended when this end has a reason to end it."""
-        tasks = [asyncio.create_task(job) for job in self._jobs()]
+        await self._first(self._read(), self._acks(), self._ask(), self._demand(), self._ping())
+
+    async def _first(self, *jobs: Coroutine[Any, Any, None]) -> None:
+        """Run them until one ends or the session is told to."""
+        tasks = [asyncio.create_task(job) for job in jobs]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            done, _ = await asyncio.wait((*tasks, self._told), return_when=asyncio.FIRST_COMPLETED)
+            if self._told in done:
+                raise self._told.result()
+            for task in tasks:
+                if task in done:
+                    task.result()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _jobs(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        return self._read(), self._acks(), self._ask(), self._demand(), self._ping()
 
     async def settle(self) -> None:
         """What has arrived whole is stored, also when the line is cut."""

@@ -29,8 +29,8 @@ class Live:
         self._cameras = cameras
         self._clock = clock
         self._session = session
-        self._open: dict[web.WebSocketResponse, bytes] = {}
-        self._closing: set[asyncio.Future[Any]] = set()
+        self._open: dict[Viewer, bytes] = {}
+        self._handlers: dict[Viewer, asyncio.Task[Any] | None] = {}
 
     @property
     def viewers(self) -> int:
@@ -46,32 +46,31 @@ class Live:
             raise web.HTTPUpgradeRequired(text="this is a WebSocket", headers={"Upgrade": "websocket"})
         session = self._session(request)
         await ws.prepare(request)
-        self._open[ws] = session.key if session else b""
-        close = lambda code, reason: self._close(ws, code)  # noqa: E731
-        self._cameras.remember(camera, close)
+        viewer = Viewer(ws, camera, self._clock)
+        self._open[viewer] = session.key if session else b""
+        self._handlers[viewer] = asyncio.current_task()
+        self._cameras.remember(camera, viewer.end)
+        if self._cameras.get(camera.name) is not camera:
+            viewer.end(4410)  # it went during the handshake
         try:
-            await Viewer(ws, camera, self._clock).run()
+            await viewer.run()
         finally:
-            self._cameras.forget(camera, close)
-            del self._open[ws]
+            self._cameras.forget(camera, viewer.end)
+            del self._open[viewer], self._handlers[viewer]
         return ws
 
     async def end_session(self, key: bytes) -> None:
         """Close what a session that was logged out still looks at."""
-        await self._wait([self._close(ws, 4401) for ws, k in self._open.items() if k == key])
+        await self._end(4401, [viewer for viewer, k in self._open.items() if k == key])
 
     async def close(self) -> None:
-        await self._wait([self._close(ws, 1001) for ws in self._open])
+        await self._end(1001, list(self._open))
 
-    async def _wait(self, closing: list[asyncio.Future[Any]]) -> None:
-        if closing:
-            await asyncio.wait(closing, timeout=CLOSE_S)
-
-    def _close(self, ws: web.WebSocketResponse, code: int) -> asyncio.Future[Any]:
-        task: asyncio.Future[Any] = asyncio.ensure_future(_shut(ws, code))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-        return task
+    async def _end(self, code: int, viewers: list[Viewer]) -> None:
+        for viewer in viewers:
+            viewer.end(code)
+        if tasks := [t for v in viewers if (t := self._handlers[v]) is not None]:
+            await asyncio.wait(tasks, timeout=2 * CLOSE_S)
 
 
 class Viewer:
@@ -84,18 +83,28 @@ class Viewer:
         self._credits = 0
         self._credit = asyncio.Event()
         self._allowed_s = 0.0
+        self._told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def end(self, code: int, reason: str = "") -> None:
+        """Have the viewer end itself: only the task that reads may close, or the farewell gets lost."""
+        if not self._told.done():
+            self._told.set_result(code)
 
     async def run(self) -> None:
-        sender = asyncio.create_task(self._send())
+        jobs = [asyncio.create_task(self._read()), asyncio.create_task(self._send())]
         try:
-            async for message in self._ws:
-                if message.type is WSMsgType.TEXT:
-                    self._take(message.data)
-                if sender.done():
-                    break
+            await asyncio.wait((*jobs, self._told), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+        if self._told.done():
+            await _shut(self._ws, self._told.result())
+
+    async def _read(self) -> None:
+        async for message in self._ws:
+            if message.type is WSMsgType.TEXT:
+                self._take(message.data)
 
     def _take(self, text: str) -> None:
         try:

@@ -1,0 +1,123 @@
+"""As a service: the unit is valid, and systemd hears what it must, at the right time."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.app import LIVELY_S, TRYING_S, Pulse
+from agent.frame import Codec, Frame
+from agent.media.footage import open_footage
+from agent.pipeline import Pipeline
+from agent.simulate import SimulatedCamera
+from tests.e2e.product import ROOT, film, running
+
+UNIT = ROOT / "packaging" / "camera-agent.service"
+
+
+def test_the_unit_is_valid(tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed here")
+    # verify looks for the program too: stand it in where the package has not been installed
+    unit = tmp_path / UNIT.name
+    program = tmp_path / "camera-agent"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    text = UNIT.read_text()
+    assert "ExecStart=/usr/bin/camera-agent run " in text
+    unit.write_text(text.replace("/usr/bin/camera-agent", str(program)))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True)
+    # of the machine's own units, which it reads too, others may complain
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "camera-agent" in line]
+    assert not said and done.returncode == 0, done.stderr
+
+
+class Listener:
+    """The service manager's end of $NOTIFY_SOCKET."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.setblocking(False)
+        self.heard: list[tuple[float, str]] = []
+
+    async def hear(self, start: str, timeout_s: float = 20) -> tuple[float, str]:
+        """The first message from now on that begins so, and when it came."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                data = await asyncio.get_running_loop().sock_recv(self.socket, 4096)
+                self.heard.append((time.monotonic(), data.decode()))
+                if data.decode().startswith(start):
+                    return self.heard[-1]
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Listener]:
+    listener = Listener(tmp_path / "notify")
+    yield listener
+    listener.socket.close()
+
+
+def environment(systemd: Listener, watchdog_s: float) -> dict[str, str]:
+    return {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
+
+
+async def test_ready_with_the_first_frame_then_status_and_watchdog(tmp_path: Path, systemd: Listener) -> None:
+    film(tmp_path / "film", moving=0)
+    camera = SimulatedCamera(open_footage(str(tmp_path / "film"), 10.0))
+    port = await camera.start("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{port}/video.cgi"
+    try:
+        started = time.monotonic()
+        args = ("run", "--source", url, "--to", "ws://127.0.0.1:1", "--name", "porch")
+        async with running(*args, env=environment(systemd, 1.0)) as agent:
+            ready_s, _ = await systemd.hear("READY=1")
+            assert camera.frames_sent >= 1 and ready_s - started < 10
+            _, status = await systemd.hear("STATUS=porch: ")
+            assert "fps" in status and "not connected: ws://127.0.0.1:1" in status
+            await systemd.hear("WATCHDOG=1")
+            await systemd.hear("WATCHDOG=1")
+            agent.process.terminate()
+            await systemd.hear("STOPPING=1")
+            assert await agent.end(None) == 0
+    finally:
+        await camera.close()
+
+
+async def test_without_a_camera_ready_comes_after_ten_seconds_and_says_what_is_missing(systemd: Listener) -> None:
+    args = ("run", "--source", "http://127.0.0.1:1/video.cgi", "--to", "ws://127.0.0.1:1")
+    async with running(*args, env=environment(systemd, 60)) as agent:
+        await agent.said("127.0.0.1:1")
+        tried_s = time.monotonic()
+        ready_s, _ = await systemd.hear("READY=1", 30)
+        assert ready_s - tried_s > 8
+        _, status = await systemd.hear("STATUS=")
+        assert "http://127.0.0.1:1/video.cgi" in status
+        assert await agent.end() == 0
+
+
+class Mute:
+    """A camera that never sends anything."""
+
+    label = "mute"
+
+    async def run(self, publish: object) -> None:
+        await asyncio.Event().wait()
+
+
+def test_the_watchdog_starves_when_nothing_moves() -> None:
+    pipeline = Pipeline("porch", Mute(), [], analyse=None)
+    pulse = Pulse([pipeline])
+    assert pulse.beats(0.0)
+    pipeline._publish(Frame(Codec.JPEG, b"\xff\xd8\xff\xd9", True, 0, 0, 0))
+    assert pulse.beats(1.0) and pulse.beats(LIVELY_S)
+    assert not pulse.beats(1.0 + LIVELY_S + 1), "it is up, but no frame came"
+    pipeline.health.up = False
+    assert pulse.beats(1.0 + LIVELY_S + 1), "away: a try counts, and is given longer"
+    assert not pulse.beats(1.0 + TRYING_S + 1), "not even tries"
