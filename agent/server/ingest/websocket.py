@@ -170,8 +170,9 @@ class Session:
     async def _first(self, *jobs: Coroutine[Any, Any, None]) -> None:
         """Run them until one ends or the session is told to."""
         tasks = [asyncio.create_task(job) for job in jobs]
+        ends: list[asyncio.Future[Any]] = [*tasks, self._told]
         try:
-            done, _ = await asyncio.wait((*tasks, self._told), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if self._told in done:
                 raise self._told.result()
             for task in tasks:

@@ -92,8 +92,9 @@ class Viewer:
 
     async def run(self) -> None:
         jobs = [asyncio.create_task(self._read()), asyncio.create_task(self._send())]
+        ends: list[asyncio.Future[Any]] = [*jobs, self._told]
         try:
-            await asyncio.wait((*jobs, self._told), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for job in jobs:
                 job.cancel()

@@ -1,0 +1,32 @@
+"""`camera-agent check`: the configuration and what it connects to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from agent import exits
+from agent.commands.common import configuration, log_to_stderr, run_async
+
+
+@click.command()
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The configuration file.")
+@click.option("--source", help="Without a file: the camera.")
+@click.option("--to", help="Without a file: the camera server.")
+@click.option("--name", default="camera", help="Without a file: the camera's name on the server.")
+@click.option("--offline", is_flag=True, help="Stop after reading the file.")
+def check(path: Path | None, source: str | None, to: str | None, name: str, offline: bool) -> None:
+    """Read the configuration, then really connect each camera and sink once."""
+    from agent.check import check_all
+
+    async def work() -> int:
+        settings = configuration(path, source, to, name)
+        if offline:
+            click.echo(f"ok    {len(settings.cameras)} cameras, {len(settings.sinks)} sinks")
+            return exits.OK
+        return await check_all(settings, click.echo)
+
+    log_to_stderr("error")
+    sys.exit(run_async(work()))

@@ -1,0 +1,114 @@
+"""What several commands share: durations, logging, exit codes, signals, where the configuration is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent import exits
+from agent.errors import AgentError, ConfigError, PermanentError, UsageError
+
+
+def duration(text: str) -> float:
+    """`90`, `45s`, `30m`, `8h`, `1h30m` or `2d` as seconds."""
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    if not match or not any(match.groups()):
+        raise click.BadParameter(f"'{text}' is no duration (45s, 30m, 8h, 1h30m, 2d)")
+    d, h, m, s = (float(g or 0) for g in match.groups())
+    seconds = ((d * 24 + h) * 60 + m) * 60 + s
+    if seconds <= 0:
+        raise click.BadParameter(f"'{text}' is no time at all")
+    return seconds
+
+
+def log_to_stderr(level: str = "info") -> None:
+    """Plain lines on stderr; journald gets priorities instead of times."""
+    journal = "JOURNAL_STREAM" in os.environ
+
+    class Line(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            text = super().format(record)
+            if not journal:
+                return text
+            priority = {10: 7, 20: 6, 30: 4, 40: 3, 50: 2}.get(record.levelno, 6)
+            return f"<{priority}>{text}"
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Line("%(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiohttp").setLevel(logging.ERROR)
+
+
+def die(e: AgentError) -> None:
+    """One line (or a file's errors) on stderr and the right exit code."""
+    code = exits.UNREACHABLE
+    if isinstance(e, ConfigError):
+        code = exits.CONFIG
+    elif isinstance(e, UsageError | PermanentError):
+        code = e.exit_code
+    click.echo(str(e) if isinstance(e, ConfigError) else f"camera-agent: {e}", err=True)
+    sys.exit(code)
+
+
+def expected(e: BaseException) -> AgentError | None:
+    """The first expected error inside a task group's exception, or None for a bug."""
+    if isinstance(e, AgentError):
+        return e
+    if isinstance(e, BaseExceptionGroup):
+        found = [expected(x) for x in e.exceptions]
+        return found[0] if found and all(found) else None
+    return None
+
+
+def run_async(main: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return asyncio.run(main)
+    except KeyboardInterrupt:
+        sys.exit(exits.OK)
+    except BaseException as e:
+        if (known := expected(e)) is None:
+            raise
+        die(known)
+
+
+def configuration(path: Path | None, source: str | None, to: str | None, name: str) -> Any:
+    """What `run` and `check` shall work on; logging is set by it."""
+    from agent import app
+
+    if source or to:
+        if path or not (source and to):
+            raise click.UsageError("give either -c FILE, or --source and --to together")
+        return app.quick(source, to, name)
+    settings = app.load(path or default_config())
+    log_to_stderr(settings.log_level)
+    return settings
+
+
+def default_config() -> Path:
+    """$CAMERA_AGENT_CONFIG, else the user's, else the system's file."""
+    if env := os.environ.get("CAMERA_AGENT_CONFIG"):
+        return Path(env)
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    user = Path(home) / "camera-agent" / "config.yaml"
+    return user if user.exists() else Path("/etc/camera-agent/config.yaml")
+
+
+def on_signals(until: asyncio.Event) -> None:
+    import signal
+
+    for s in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(s, until.set)
+
+
+def announce(server: Any) -> None:
+    """The one-time set-up link, as long as the server has no owner."""
+    if server is not None and (link := server.setup_link()):
+        click.echo(f"set up: {link}   (opens once; makes you the owner)", err=True)

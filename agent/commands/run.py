@@ -1,0 +1,36 @@
+"""`camera-agent run`: the agent as a service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import click
+
+from agent.commands.common import announce, configuration, log_to_stderr, on_signals, run_async
+
+
+@click.command()
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The configuration file.")
+@click.option("--source", help="Without a file: the camera.")
+@click.option("--to", help="Without a file: the camera server, ws://:TOKEN@host:port.")
+@click.option("--name", default="camera", show_default=True, help="Without a file: the camera's name on the server.")
+def run(path: Path | None, source: str | None, to: str | None, name: str) -> None:
+    """The agent as a service, on one or several cameras."""
+    from agent import app
+
+    async def service() -> None:
+        agent = app.Agent(configuration(path, source, to, name))
+        until = asyncio.Event()
+        on_signals(until)
+        try:
+            for url in await agent.start_server():
+                logging.getLogger("agent").info("the page is at %s", url)
+            announce(agent.server)
+            await agent.run(until)
+        finally:
+            await agent.close()
+
+    log_to_stderr()
+    run_async(service())

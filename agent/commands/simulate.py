@@ -1,0 +1,58 @@
+"""`camera-agent simulate`: a fake camera."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from agent.commands.common import log_to_stderr, on_signals, run_async
+
+
+@click.command()
+@click.argument("clip")
+@click.option("--port", type=click.IntRange(0, 65535), default=8920, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--fps", type=click.FloatRange(0.1, 240), help="Instead of the clip's own pace.")
+@click.option("--user", help="Ask for this user.")
+@click.option("--password", default="", help="And this password.")
+@click.option("--once", is_flag=True, help="Play once and end the stream, instead of in a loop.")
+@click.option("--fault", "faults", multiple=True, metavar="FAULT[=X][@N[+M]]", help="Misbehave; may be repeated.")
+@click.option("--stamp", is_flag=True, help="Put the time into a JPEG comment of each picture.")
+def simulate(
+    clip: str,
+    port: int,
+    host: str,
+    fps: float | None,
+    user: str | None,
+    password: str,
+    once: bool,
+    faults: tuple[str, ...],
+    stamp: bool,
+) -> None:
+    """A fake DCS-920 that plays CLIP (AVI, MP4, MKV, or a folder of JPEGs) and misbehaves on demand."""
+    from agent.media.footage import open_footage
+    from agent.simulate import SimulatedCamera, parse_fault
+
+    async def service() -> None:
+        misbehaviour = [parse_fault(f) for f in faults]
+        until = asyncio.Event()
+        on_signals(until)
+        camera = SimulatedCamera(
+            open_footage(clip, fps),
+            fps=fps,
+            username=user,
+            password=password,
+            faults=misbehaviour,
+            loop=not once,
+            stamp=stamp,
+        )
+        bound = await camera.start(host, port)
+        click.echo(f"camera   http://{host}:{bound}/video.cgi", err=True)
+        try:
+            await until.wait()
+        finally:
+            await camera.close()
+
+    log_to_stderr()
+    run_async(service())
