@@ -18,6 +18,7 @@ from agent.server.archive import DAY_NS, Archive
 from agent.server.cameras import Cameras
 from agent.server.catalog import Catalog
 from agent.server.ingest import Intake
+from agent.server.ingest.http import HttpIngest
 from agent.server.ingest.local import LocalSink
 from agent.server.ingest.websocket import Uplink
 from agent.server.lock import StoreLock
@@ -100,6 +101,7 @@ class CameraServer:
         if self._site is not None:
             await self._site.stop()
             self._feed.close()
+            self._uploads.close()
             self._cameras.close_all(1001, "the server ends")
             await asyncio.gather(self._live.close(), self._uplink.closed())
         if self._runner is not None:
@@ -151,6 +153,7 @@ class CameraServer:
         catalog = Catalog(archive, self._clock)
         self._intake = Intake(archive, catalog, news)
         self._uplink = Uplink(self._cameras, self._intake, self._clock)
+        self._uploads = HttpIngest(self._cameras, self._intake)
         self._feed = NewsFeed(news)
         self._owner = Owner(archive.index)
         await self._owner.load()
@@ -187,6 +190,7 @@ class CameraServer:
         self.routes.add("GET", ROOT + "/news", Access.VIEWER, self._feed.handle)
         self.routes.add("GET", ROOT + "/cameras/{camera}/live", Access.VIEWER, self._live.handle)
         self.routes.add("GET", "/v1/cam/{camera}/stream", Access.TOKEN, self._uplink.handle)
+        self._uploads.add_to(self.routes)
         return app
 
     def _host(self) -> str:

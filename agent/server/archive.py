@@ -14,7 +14,7 @@ from pathlib import Path
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
 from agent.frame import Item, ItemType
-from agent.server import ledger
+from agent.server import ledger, past
 from agent.server.digest import Contents, inspect
 from agent.server.eventlog import note_item
 from agent.server.index import Index, Tx
@@ -114,6 +114,16 @@ class Archive:
         """(cumulative number, closed ranges above it) of what is durable or declared."""
         return await self.index.read(lambda conn: ledger.acks(conn, camera, spool))
 
+    async def digest(self, camera: str, spool: str, seq: int) -> bytes | None:
+        """SHA-256 of the item as it is stored, None when it is not."""
+        sql = "SELECT sha256 FROM items WHERE camera=? AND spool=? AND seq=?"
+        row = await self.index.read(lambda conn: conn.execute(sql, (camera, spool, seq)).fetchone())
+        return bytes(row["sha256"]) if row else None
+
+    def room(self, length: int) -> bool:
+        """Whether the disk has place for so many bytes and the reserve."""
+        return shutil.disk_usage(self.root).free >= self._min_free_bytes + length
+
     def _count(self, outcome: Outcome) -> Outcome:
         self.stored += outcome is Outcome.STORED
         self.refused += not outcome.settled
@@ -129,16 +139,15 @@ class Archive:
         ).fetchone()
         if row is not None:
             return Outcome.DUPLICATE if row["sha256"] == item.sha256 else Outcome.CONFLICT
-        if ledger.settled(tx.conn, item.camera, item.spool, item.seq) and not ledger.declared(
-            tx.conn, item.camera, item.spool, item.seq
-        ):
-            return Outcome.DUPLICATE  # stored once and deleted since by retention
+        same = past.same(tx.conn, item.camera, item.spool, item.seq, item.sha256)
+        if same is not None:
+            return Outcome.DUPLICATE if same else Outcome.CONFLICT
         try:
             contents = inspect(item)
         except ValueError as e:
             log.warning("%s: item %s-%d refused: %s", item.camera, item.spool, item.seq, e)
             return Outcome.TYPE
-        if shutil.disk_usage(self.root).free < self._min_free_bytes + len(item.payload):
+        if not self.room(len(item.payload)):
             return Outcome.FULL
         self._write_file(tx, item)
         self._write_rows(tx, item, contents)
@@ -204,6 +213,7 @@ class Archive:
         # The file goes first: a crash in between leaves a row that the next sweep deletes again.
         path = self.path(row["camera"], row["spool"], row["seq"], ItemType(row["type"]))
         path.unlink(missing_ok=True)
+        past.remember(tx.conn, row["camera"], row["spool"], row["seq"], row["sha256"])
         tx.conn.execute("DELETE FROM items WHERE id=?", (row["id"],))
         key = (row["camera"], row["spool"], row["event"])
         left = tx.conn.execute("SELECT 1 FROM items WHERE camera=? AND spool=? AND event=? LIMIT 1", key).fetchone()
@@ -214,9 +224,10 @@ class Archive:
         """Delete everything of a camera: its rows first, then its files."""
 
         def run(tx: Tx) -> None:
-            for table in ("items", "ranges", "dropped", "events"):
+            for table in ("items", "ranges", "dropped", "events", "past"):
                 tx.conn.execute(f"DELETE FROM {table} WHERE camera=?", (camera,))
-            shutil.rmtree(self.root / "items" / camera, ignore_errors=True)
+            for folder in ("items", "parts"):
+                shutil.rmtree(self.root / folder / camera, ignore_errors=True)
 
         if NAME.match(camera):
             await self.index.write(run)

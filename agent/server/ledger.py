@@ -22,21 +22,6 @@ def settle(conn: sqlite3.Connection, camera: str, spool: str, first: int, last: 
     conn.execute("INSERT INTO ranges VALUES (?,?,?,?)", (camera, spool, first, last))
 
 
-def settled(conn: sqlite3.Connection, camera: str, spool: str, seq: int) -> bool:
-    row = conn.execute(
-        "SELECT 1 FROM ranges WHERE camera=? AND spool=? AND first<=? AND last>=? LIMIT 1", (camera, spool, seq, seq)
-    ).fetchone()
-    return row is not None
-
-
-def declared(conn: sqlite3.Connection, camera: str, spool: str, seq: int) -> bool:
-    row = conn.execute(
-        "SELECT 1 FROM dropped WHERE camera=? AND spool=? AND first<=? AND last>=? LIMIT 1",
-        (camera, spool, seq, seq),
-    ).fetchone()
-    return row is not None
-
-
 def acks(conn: sqlite3.Connection, camera: str, spool: str) -> tuple[int, list[tuple[int, int]]]:
     """The highest number with no hole below it, and the lowest closed ranges above it."""
     rows = conn.execute(

@@ -41,4 +41,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             hash BLOB PRIMARY KEY, role TEXT NOT NULL, expires_ns INTEGER NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE past (
+            camera TEXT NOT NULL, spool TEXT NOT NULL, block INTEGER NOT NULL, digests BLOB NOT NULL,
+            PRIMARY KEY (camera, spool, block)
+        )""",
+    ),
 )

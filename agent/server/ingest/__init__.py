@@ -20,6 +20,9 @@ class Intake:
     async def take(self, camera: Camera, item: Item) -> Outcome:
         """Returns when the outcome is durable."""
         outcome = await self.archive.ingest(item)
+        if outcome is Outcome.TYPE:
+            # It will never be taken, so that it does not come is known: the numbers have no hole there.
+            await self.archive.declare(item.camera, item.spool, item.seq, item.seq, "refused")
         if outcome is Outcome.STORED:
             camera.items += 1
             if item.type is ItemType.CLIP:

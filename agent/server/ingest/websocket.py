@@ -16,6 +16,7 @@ from agent.media import wire
 from agent.server.archive import SPOOL, Outcome
 from agent.server.cameras import Camera, Cameras
 from agent.server.ingest import Intake
+from agent.server.ingest.admission import admit
 from agent.server.ingest.assembly import Assembly
 from agent.server.ledger import MAX_SEQ
 
@@ -51,19 +52,7 @@ class Uplink:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/cam/{camera}/stream`; refusals come before the 101."""
-        name = request.match_info["camera"]
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        token = token.strip() if scheme.lower() == "bearer" else ""
-        if (status := self._cameras.check(name, token)) != 200:
-            await self._cameras.refresh()
-            status = self._cameras.check(name, token)
-        if status == 401:
-            raise web.HTTPUnauthorized(text="bad token", headers={"WWW-Authenticate": "Bearer"})
-        if status == 410:
-            raise web.HTTPGone(text="this camera was deleted")
-        camera = self._cameras.get(name)
-        if status != 200 or camera is None:
-            raise web.HTTPNotFound(text="no such camera")
+        camera = await admit(self._cameras, request)
         ws = web.WebSocketResponse(
             protocols=(wire.SUBPROTOCOL,),
             compress=False,
@@ -241,8 +230,6 @@ class Session:
     async def _take(self, item: Item) -> None:
         try:
             outcome = await self._intake.take(self.camera, item)
-            if outcome is Outcome.TYPE:
-                await self._intake.archive.declare(self.camera.name, self.spool, item.seq, item.seq, "refused")
             if not outcome.settled and outcome is not Outcome.GONE:
                 await self._send({"t": "nack", "seq": item.seq, "code": outcome.value})
         except ConnectionError:

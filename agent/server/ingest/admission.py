@@ -1,0 +1,39 @@
+"""Who may upload to a camera: its token, as Bearer or as the password of Basic."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from aiohttp import web
+
+from agent.server.cameras import Camera, Cameras
+
+
+def token_of(authorization: str) -> str:
+    """The upload token in an `Authorization` header, "" for none."""
+    scheme, _, rest = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(rest.strip(), validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
+    except binascii.Error:
+        return ""
+
+
+async def admit(cameras: Cameras, request: web.Request) -> Camera:
+    """The camera of the path; raises the refusal: 401 bad token, 404 no such camera, 410 camera deleted."""
+    name, token = request.match_info["camera"], token_of(request.headers.get("Authorization", ""))
+    if (status := cameras.check(name, token)) != 200:
+        await cameras.refresh()
+        status = cameras.check(name, token)
+    if status == 401:
+        raise web.HTTPUnauthorized(text="bad token", headers={"WWW-Authenticate": "Bearer"})
+    if status == 410:
+        raise web.HTTPGone(text="this camera was deleted")
+    camera = cameras.get(name)
+    if status != 200 or camera is None:
+        raise web.HTTPNotFound(text="no such camera")
+    return camera
