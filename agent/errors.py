@@ -6,7 +6,14 @@ class AgentError(Exception):
 
 
 class TransientError(AgentError):
-    """It may work again by itself (link down, camera rebooting): retry with back-off."""
+    """It may work again by itself (link down, camera rebooting): retry with back-off.
+
+    `wait_s`: the other end asked to be left alone for so long.
+    """
+
+    def __init__(self, message: str, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class PermanentError(AgentError):

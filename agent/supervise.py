@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 FIRST_S = 0.5
 LONGEST_S = 15.0
 REFUSED_S = 60.0
+NAP_S = 60.0
 RETURNED = "it ended the connection"
 
 
@@ -73,8 +74,8 @@ async def supervise(
 ) -> None:
     """Call `run` again for ever; return only when it returns and `once` is set.
 
-    TransientError waits the back-off, PermanentError a minute (cameras lock out who hammers). Any
-    other exception is a bug and leaves. `health.worked` is called by whoever sees the success.
+    TransientError waits the back-off, after what the other end asked for; PermanentError a minute (cameras lock
+    out who hammers). Any other exception is a bug and leaves. `health.worked` is called by whoever sees the success.
     """
     clock, rng = clock or SystemClock(), rng or random.Random()
     while True:
@@ -88,9 +89,13 @@ async def supervise(
             wait = backoff_s(health.failures, rng)
         except TransientError as e:
             health.failed(name, str(e), logging.WARNING, clock)
-            wait = backoff_s(health.failures, rng)
+            wait = e.wait_s + backoff_s(health.failures, rng)
         except PermanentError as e:
             health.refused, health.exit_code = True, e.exit_code
             health.failed(name, str(e), logging.ERROR, clock)
             wait = REFUSED_S
+        while wait > NAP_S:
+            await clock.sleep(NAP_S)
+            wait -= NAP_S
+            health.progress += 1  # a long wait that was asked for is no hang
         await clock.sleep(wait)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 def uncommented(name: str, tmp_path: Path) -> Path:
     """The example with each `# key:` line made real."""
     text = (ROOT / name).read_text()
-    text = re.sub(r"^( *)# ( *[a-z_]+:(?: |$))", r"\1\2", text, flags=re.M)
+    text = re.sub(r"^( *)# ( *(?:- )?[a-z_]+:(?: |$))", r"\1\2", text, flags=re.M)
     path = tmp_path / name
     path.write_text(text)
     return path

@@ -52,6 +52,13 @@ async def test_waits_grow_to_fifteen_seconds_with_full_jitter() -> None:
     assert clock.slept[0] <= 0.5 and clock.slept[1] <= 1.0
 
 
+async def test_what_the_other_end_asks_for_is_waited_and_is_no_hang() -> None:
+    health = Health()
+    clock = await attempt(TransientError("busy", 150.0), 3, health)
+    assert clock.slept[:2] == [60.0, 60.0] and 30 <= clock.slept[2] <= 30.5
+    assert health.progress == 3, "the failure and each full minute of waiting feed the watchdog"
+
+
 async def test_a_refusal_waits_a_minute_and_is_remembered() -> None:
     health = Health()
     clock = await attempt(PermanentError("wrong password", 77), 2, health)

@@ -49,4 +49,5 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "websocket": Kind("agent.sinks.websocket", "WebSocketSink"),
+    "http": Kind("agent.sinks.http", "HttpSink"),
 }

@@ -1,0 +1,52 @@
+"""Addresses and secrets of sinks: taken apart, so that messages never show what must not be seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from agent.errors import PermanentError
+from agent.exits import CONFIG, PERMISSION
+
+
+def label_of(url: str) -> str:
+    """`scheme://host[:port]`: what messages may show of an address."""
+    parts = urlsplit(url)
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ":?"
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
+
+
+def bare(url: str) -> str:
+    """The address without user and password, and without a slash at its end."""
+    parts = urlsplit(url)
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}{query}"
+
+
+def user_of(url: str, username: str) -> str:
+    return username or unquote(urlsplit(url).username or "")
+
+
+def secret(label: str, value: str, file: str | None, url: str) -> str:
+    """The password or token: from its file's first line, else as given, else from the address.
+
+    Raises PermanentError when the file cannot be read.
+    """
+    if not file:
+        return value or unquote(urlsplit(url).password or "")
+    try:
+        return Path(file).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as e:
+        why = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
+        raise PermanentError(f"{label}: {file}: {why}", PERMISSION) from None
+
+
+def check_scheme(url: str, *schemes: str) -> None:
+    """Raises PermanentError (exit 78) for an address of another kind or without a host."""
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise PermanentError(f"{label_of(url)}: expected {' or '.join(f'{s}://host…' for s in schemes)}", CONFIG)
