@@ -1,5 +1,5 @@
 """One port for everything: look at a connection's first bytes, then give it to the service that speaks them.
 
-`peek` decides (pure), `dispatcher` listens and hands over, `relay` carries bytes to other processes, `config`
-makes tables of listeners, routes and services from a settings file.
+`peek` decides (pure) by the rules of `matchers`; `dispatcher` listens, waits in `sniffer` and hands over to `services`
+of this process or to `relay`. A library of its own: it knows nothing of cameras.
 """

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from agent.dispatch.pipes import Pipes
     from agent.dispatch.table import Table
 
-# struct tcp_info of linux/tcp.h: bytes_received, notsent_bytes, bytes_sent, bytes_retrans.
+# struct tcp_info of linux/tcp.h: bytes_received, notsent_bytes, bytes_sent, bytes_retrans. The kernel counts the
+# other end's FIN as a byte received: states TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING.
 _RECEIVED, _NOT_SENT, _SENT, _RETRANS, _INFO_BYTES = 128, 144, 200, 208, 216
+_AFTER_FIN = (6, 7, 8, 9, 11)
 
 
 class Keeper(Protocol):
@@ -68,8 +70,8 @@ class Arrival:
 
     __slots__ = (
         "abort", "accepted_s", "again", "client", "decide_s", "decision", "eof", "expected", "head", "in_bytes",
-        "keeper", "listener", "out_bytes", "outcome", "peeked", "peer", "requests", "retry", "service", "sock", "table",
-        "timer", "wakes", "watched",
+        "inside", "keeper", "listener", "looked", "out_bytes", "outcome", "peeked", "peer", "requests", "retry",
+        "service", "sock", "table", "timer", "wakes", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: Peer, listener: str, keeper: Keeper, table: Table) -> None:
@@ -85,13 +87,13 @@ class Arrival:
         self.head = b""
         self.eof = False
         self.again = False
-        self.expected = False
+        self.expected = self.inside = False
         self.requests = 1
         self.outcome = End.DONE
         self.in_bytes: int | None = 0
         self.out_bytes: int | None = 0
         self.abort: Callable[[], None] | None = None
-        self.peeked = 0
+        self.looked = self.peeked = 0
         self.wakes = 0
         self.watched = False
         self.timer: asyncio.TimerHandle | None = None
@@ -112,7 +114,7 @@ class Arrival:
             self.service,
             decision.why if decision else "",
             self.requests,
-            self.peeked,
+            self.looked,
             round(self.decide_s * 1e3, 3),
             self.in_bytes,
             self.out_bytes,
@@ -141,14 +143,20 @@ class Handed(socket.socket):
 
 
 def has_ended(sock: socket.socket) -> bool:
-    """Whether the other end has shut down its side, unread bytes or not."""
+    """Whether the other end has shut down its side, unread bytes or not. Raises ConnectionResetError after a reset."""
     poll = select.poll()
     poll.register(sock, select.POLLRDHUP)
-    return bool(poll.poll(0))
+    happened = poll.poll(0)
+    if happened and happened[0][1] & select.POLLERR:
+        raise ConnectionResetError
+    return bool(happened)
 
 
 def wire_bytes(sock: socket.socket) -> tuple[int | None, int | None]:
-    """Bytes received and sent on a TCP socket, by the kernel's own count; None where there is none."""
+    """Bytes received and sent on a TCP socket, by the kernel's own count; None where there is none.
+
+    After a reset the first may be one short.
+    """
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
     except OSError:
@@ -157,4 +165,4 @@ def wire_bytes(sock: socket.socket) -> tuple[int | None, int | None]:
         return None, None
     received, sent, retrans = (struct.unpack_from("=Q", info, at)[0] for at in (_RECEIVED, _SENT, _RETRANS))
     waiting = struct.unpack_from("=I", info, _NOT_SENT)[0]
-    return received, sent - retrans + waiting
+    return max(received - (info[0] in _AFTER_FIN), 0), sent - retrans + waiting

@@ -27,6 +27,7 @@ from agent.dispatch.sniffer import Sniffer
 from agent.dispatch.table import make_table
 
 log = logging.getLogger(__name__)
+_SHORT_AGAIN_S = 60.0
 
 
 class Dispatcher:
@@ -63,7 +64,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._short_said = False
+        self._short_said_s = -_SHORT_AGAIN_S
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, name: str = "main") -> int:
         """Listen on TCP, "" for all addresses; the port that it became. Raises PermanentError."""
@@ -76,9 +77,16 @@ class Dispatcher:
         """Listen on a UNIX socket. Raises PermanentError."""
         self.listen(listen.unix(path, mode), name)
 
-    def listen(self, sock: socket.socket, name: str) -> None:
-        """Accept from a listening socket that is there already; the dispatcher closes it in the end."""
-        self._listeners.append(Listener(self.loop, sock, name, self._accepted, self._short))
+    def listen(self, sock: socket.socket, name: str, inherited: bool = False) -> Listener:
+        """Accept from a listening socket that is there already, until `stop`; the dispatcher closes it."""
+        listener = Listener(self.loop, sock, name, self._accepted, self._short, inherited)
+        self._listeners.append(listener)
+        return listener
+
+    def stop(self, listener: Listener) -> None:
+        """Accept no more from this one; its connections go on."""
+        self._listeners.remove(listener)
+        listener.close()
 
     def replace(
         self, routes: Sequence[Route], services: Mapping[str, Service], proxy_from: Sequence[Network] = ()
@@ -183,7 +191,6 @@ class Dispatcher:
 
     def _accepted(self, sock: socket.socket, peer: Peer, name: str) -> None:
         self.counts.accepted += 1
-        self._short_said = False
         arrival = Arrival(sock, peer, name, self, self._table)
         self._active[arrival] = None
         self._empty.clear()
@@ -208,13 +215,14 @@ class Dispatcher:
         if bound and number >= bound:
             return False
         self._by_service[name] = number + 1
-        arrival.service = name
+        arrival.service, arrival.inside = name, True
+        arrival.requests += arrival.again
         return True
 
     def _leave_service(self, arrival: Arrival) -> None:
-        if arrival.service in self._by_service:
+        if arrival.inside:
+            arrival.inside = False
             self._by_service[arrival.service] -= 1
-        arrival.service = ""
 
     def _dropped(self, arrival: Arrival, end: End) -> None:
         arrival.sock.close()
@@ -222,8 +230,8 @@ class Dispatcher:
 
     def _short(self) -> None:
         self.counts.accept_pauses += 1
-        if not self._short_said:
-            self._short_said = True
+        if self.loop.time() - self._short_said_s >= _SHORT_AGAIN_S:
+            self._short_said_s = self.loop.time()
             log.warning("out of file descriptors: accepting no connections until some end")
         self._sniffer.drop_oldest()
 

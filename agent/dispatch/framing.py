@@ -8,9 +8,10 @@ from collections.abc import Callable
 from agent.dispatch.httphead import Head
 
 MAX_HEAD_BYTES = 65536
+HEAD_TIMEOUT_S = 10.0
 _MAX_LINE_BYTES = 1024
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
-_HOP_FIELDS = (b"connection", b"keep-alive", b"proxy-connection")
+_CONNECTION_FIELDS = (b"connection", b"keep-alive", b"proxy-connection")
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\r\n]*)?\r\n")
 
 
@@ -193,7 +194,5 @@ def with_close(raw: bytes) -> bytes:
     """The request head `raw`, its connection fields replaced by `Connection: close`; nothing else changes."""
     start = len(raw) - len(raw.lstrip(b"\r\n"))
     line, *fields = raw[start:-4].split(b"\r\n")
-    kept = [
-        f for f in fields if f.partition(b":")[0].lower() not in (b"connection", b"keep-alive", b"proxy-connection")
-    ]
+    kept = [f for f in fields if f.partition(b":")[0].lower() not in _CONNECTION_FIELDS]
     return b"\r\n".join([line, *kept, b"Connection: close", b"", b""])

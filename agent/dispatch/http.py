@@ -44,8 +44,12 @@ class HalfCloseHandler(web.RequestHandler):
             self.close()
 
 
-def http_service(runner: web.AppRunner, max_connections: int = 0) -> InProcess:
-    """The application of a runner whose `setup()` has been awaited; no site is needed."""
+def http_service(runner: web.BaseRunner, max_connections: int = 0) -> InProcess:
+    """What a runner serves, once its `setup()` has been awaited; no site is needed.
+
+    An `AppRunner` is for applications; `ServerRunner(web.Server(handler))` for one handler that reads uploads as they
+    arrive (`request.content.iter_any()`), without any limit of size.
+    """
     server = runner.server
     if server is None:
         raise RuntimeError("await runner.setup() first")

@@ -32,7 +32,7 @@ class Inner(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.held += data
         if not self._decided:
-            self.arrival.peeked = len(self.held)
+            self.arrival.looked = len(self.held)
             self.arrival.keeper.redecide(self)
 
     def eof_received(self) -> bool:

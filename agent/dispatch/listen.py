@@ -91,7 +91,10 @@ def peer_of(address: object) -> Peer:
 
 
 class Listener:
-    """Accepts from one socket and calls `accepted(sock, peer, name)` for each connection."""
+    """Accepts from one socket and calls `accepted(sock, peer, name)` for each connection.
+
+    A UNIX socket's file goes with it, unless the socket was `inherited`.
+    """
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Listener:
         name: str,
         accepted: Callable[[socket.socket, Peer, str], None],
         short: Callable[[], None],
+        inherited: bool = False,
     ) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
@@ -111,6 +115,7 @@ class Listener:
         self._accepted = accepted
         self._short = short
         self._pause: asyncio.TimerHandle | None = None
+        self._inherited = inherited
         self.name = name
         self.path = str(sock.getsockname()) if sock.family == socket.AF_UNIX else ""
         self.port = 0 if self.path else int(sock.getsockname()[1])
@@ -121,7 +126,7 @@ class Listener:
             self._pause.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
-        if self.path and not self.path.startswith("\0"):
+        if self.path and not self._inherited and not self.path.startswith("\0"):
             Path(self.path).unlink(missing_ok=True)
 
     def _ready(self) -> None:

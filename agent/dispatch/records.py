@@ -14,11 +14,10 @@ log = logging.getLogger("agent.dispatch")
 
 
 class End(StrEnum):
-    """How a connection ended."""
+    """How a connection ended; of a relay, which side was the first to say that it is through."""
 
     CLIENT = "client-eof"
     BACKEND = "backend-eof"
-    BOTH = "both-eof"
     DONE = "done"
     RESET = "reset"
     IDLE = "idle"

@@ -17,7 +17,6 @@ from agent.dispatch.peek import http_answer
 from agent.dispatch.records import End
 from agent.dispatch.tunnel import Exchange, Tunnel
 
-_HEAD_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 
 Addresses = list[tuple[int, str | tuple[str, int]]]
@@ -31,6 +30,8 @@ class Relay:
     its answer. `framed` follows requests and answers and has each next request judged anew, so that a connection
     may change its service. `auto` is `close` for HTTP and `tunnel` for the rest.
     proxy_out: the version of the PROXY header sent first, 0 for none.
+    idle_timeout_s: without a byte either way, in a tunnel or after an upgrade; answer_timeout_s: the same while a
+    request and its answer are under way; half_closed_s: the same once one side has ended.
     """
 
     host: str = ""
@@ -40,6 +41,7 @@ class Relay:
     proxy_out: Literal[0, 1, 2] = 0
     connect_timeout_s: float = 2.0
     idle_timeout_s: float = 3600.0
+    answer_timeout_s: float = 60.0
     half_closed_s: float = 60.0
     splice: bool = True
     max_connections: int = 0
@@ -55,10 +57,7 @@ class Relay:
         arrival.keeper.spawn(self._read_head(arrival))
 
     def take_inner(self, inner: Inner) -> None:
-        inner.arrival.keeper.spawn(streams.relay(inner, self, self.lead_for(inner.arrival)))
-
-    def lead_for(self, arrival: Arrival) -> bytes:
-        return self._lead(arrival)
+        inner.arrival.keeper.spawn(streams.relay(inner, self, self._lead(inner.arrival)))
 
     def addresses(self) -> Addresses | None:
         """Where to connect; None when the name must be looked up."""
@@ -102,7 +101,7 @@ class Relay:
         """A head longer than the peek cap, or one that a rule did not wait for: see all of it first."""
         keeper = arrival.keeper
         try:
-            async with asyncio.timeout(_HEAD_TIMEOUT_S):
+            async with asyncio.timeout(framing.HEAD_TIMEOUT_S):
                 while True:
                     eof = has_ended(arrival.sock)
                     arrival.head = _peeked(arrival.sock)

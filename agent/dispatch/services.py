@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from agent.dispatch import httphead, proxyline
@@ -43,6 +44,22 @@ class InProcess:
 
     def _make(self) -> asyncio.BaseProtocol:
         return self.factory()
+
+
+def talk_service(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], max_connections: int = 0
+) -> InProcess:
+    """A coroutine that talks to each connection through asyncio's streams, which it need not close."""
+
+    async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    return InProcess(lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader(), whole), max_connections)
 
 
 @dataclass(frozen=True, slots=True)

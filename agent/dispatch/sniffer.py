@@ -47,7 +47,10 @@ class Sniffer:
         """Take a fresh connection, or one that begins its next request (`arrival.again`)."""
         arrival.peeked = arrival.wakes = 0
         arrival.expected = not arrival.again and self._claims.expects(arrival.peer.host)
-        self._look(arrival)
+        if arrival.table.eager and not arrival.expected and not arrival.again:
+            self._judge(arrival, b"", False, early=True)
+        else:
+            self._look(arrival)
 
     def drop_all(self, end: End) -> None:
         for group in list(self._waiting.values()):
@@ -62,25 +65,28 @@ class Sniffer:
             self._drop(min(everyone, key=lambda a: (a.peeked > 0, a.accepted_s)), End.LIMIT)
 
     def _look(self, arrival: Arrival) -> None:
-        data = self._peek(arrival)
-        if data is None:
-            return
-        eof = not data or (len(data) <= arrival.peeked and has_ended(arrival.sock))
+        try:
+            data = arrival.sock.recv(self._limits.peek_bytes, socket.MSG_PEEK)
+            eof = not data or (len(data) <= arrival.peeked and has_ended(arrival.sock))
+        except (BlockingIOError, InterruptedError):
+            return self._wait(arrival)
+        except OSError:
+            return self._drop(arrival, End.RESET)
         arrival.peeked = max(arrival.peeked, len(data))
         if arrival.again and not data:
             return self._drop(arrival, End.CLIENT)
         self._judge(arrival, data, eof)
 
-    def _peek(self, arrival: Arrival) -> bytes | None:
-        try:
-            return arrival.sock.recv(self._limits.peek_bytes, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            self._wait(arrival)
-        except OSError:
-            self._drop(arrival, End.RESET)
-        return None
-
-    def _judge(self, arrival: Arrival, data: bytes, eof: bool, deadline: bool = False, silent: bool = False) -> None:
+    def _judge(
+        self,
+        arrival: Arrival,
+        data: bytes,
+        eof: bool,
+        *,
+        deadline: bool = False,
+        silent: bool = False,
+        early: bool = False,
+    ) -> None:
         table = arrival.table
         decision = peek.decide(
             table.routes,
@@ -99,7 +105,7 @@ class Sniffer:
                 return
             arrival.expected = False
         if decision.kind == "need-more":
-            return self._wait(arrival)
+            return self._look(arrival) if early else self._wait(arrival)
         if self._settle(arrival, data, eof, decision.skip):
             arrival.decision = decision
             arrival.client = decision.peer if decision.skip else arrival.client
@@ -165,7 +171,6 @@ class Sniffer:
         """Out of the waiting room, the socket as it was accepted, less a PROXY header of `skip` bytes."""
         lowered = arrival.peeked
         arrival.peeked, arrival.head, arrival.eof = len(data), data[skip:], eof
-        arrival.decide_s = self._loop.time() - arrival.accepted_s
         self._leave(arrival)
         try:
             if lowered and arrival.wakes:
@@ -178,12 +183,14 @@ class Sniffer:
         return True
 
     def _drop(self, arrival: Arrival, end: End) -> None:
-        arrival.decide_s = self._loop.time() - arrival.accepted_s
         self._leave(arrival)
         self._dropped(arrival, end)
 
     def _leave(self, arrival: Arrival) -> None:
         self._unwatch(arrival)
+        arrival.looked += arrival.peeked
+        if not arrival.again:
+            arrival.decide_s = self._loop.time() - arrival.accepted_s
         if arrival.retry:
             arrival.retry.cancel()
             arrival.retry = None

@@ -6,19 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.dispatch.arrival import Service
-from agent.dispatch.matchers import Network
+from agent.dispatch.matchers import Any, Client, Network
 from agent.dispatch.peek import Route
 from agent.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a connection is judged by from accept to end; replaced as a whole, never changed."""
+    """What a connection is judged by from accept to end; replaced as a whole, never changed.
+
+    by_silence: some rule waits for silent clients. eager: the first rule asks for no byte, so that a server that
+    speaks first is not kept waiting.
+    """
 
     routes: tuple[Route, ...]
     services: dict[str, Service]
     proxy_from: tuple[Network, ...] = ()
     by_silence: bool = False
+    eager: bool = False
 
 
 def make_table(routes: Sequence[Route], services: Mapping[str, Service], proxy_from: Sequence[Network] = ()) -> Table:
@@ -31,4 +36,5 @@ def make_table(routes: Sequence[Route], services: Mapping[str, Service], proxy_f
             raise ConfigError(f"route '{route.name}' stands twice")
         names.add(route.name)
     silence = any(route.by_silence for route in routes)
-    return Table(tuple(routes), dict(services), tuple(proxy_from), silence)
+    eager = bool(routes) and all(isinstance(m, Any | Client) for m in routes[0].when)
+    return Table(tuple(routes), dict(services), tuple(proxy_from), silence, eager)

@@ -100,6 +100,12 @@ class Tunnel:
         """What was peeked is there: fetch it now and send it along with the lead."""
         head, exchange = self._arrival.head, self._exchange
         self._arrival.head = b""
+        try:
+            self._fetch(head, exchange)
+        except OSError:
+            self._close(End.RESET)
+
+    def _fetch(self, head: bytes, exchange: Exchange | None) -> None:
         if exchange is not None and not self._up.framing:
             self._arrival.sock.recv(exchange.head_bytes)
             self._up.moved += exchange.head_bytes
@@ -119,7 +125,8 @@ class Tunnel:
             self._opened = self._is_connected()
             if not self._opened:
                 return self._close(End.DOWN)
-        due = self._active_s + (self._relay.half_closed_s if self._first else self._relay.idle_timeout_s)
+        idle_s = self._relay.answer_timeout_s if self._exchange else self._relay.idle_timeout_s
+        due = self._active_s + (self._relay.half_closed_s if self._first else idle_s)
         if self._loop.time() >= due:
             return self._close(End.IDLE)
         self._timer = self._loop.call_at(due, self._tick)
@@ -183,7 +190,8 @@ class Tunnel:
             return self._close(End.REFUSED)
         if at_backend and not self._opened and error.errno in _NOT_CONNECTED:
             return self._retry()
-        self._close(End.RESET)
+        unanswered = at_backend and self._exchange is not None and self._down.moved == 0
+        self._close(End.DOWN if unanswered else End.RESET)
 
     def _retry(self) -> None:
         """The backend refused us before a byte passed: go on to its next address."""
@@ -211,7 +219,6 @@ class Tunnel:
         arrival.in_bytes = (arrival.in_bytes or 0) + self._up.moved
         arrival.out_bytes = (arrival.out_bytes or 0) + self._down.moved
         if end is None:
-            arrival.requests += 1
             keeper.again(arrival)
         elif end in (End.DOWN, End.REFUSED) and self._down.moved == 0:
             status = 502 if end is End.DOWN else 400
@@ -224,6 +231,3 @@ class Tunnel:
 
     def _speaks_http(self) -> bool:
         return bool(self._exchange or (self._up.rest and httphead.looks_like_http(self._up.rest)))
-
-
-__all__ = ["Exchange", "Malformed", "Tunnel"]
