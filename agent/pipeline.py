@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from agent.clock import Clock, SystemClock
 from agent.frame import Box, Clip, Decision, Frame, ItemType
+from agent.frozen import Frozen, StillPicture
 from agent.hub import Hub
 from agent.media import clip as clips
 from agent.outbox import MemoryOutbox
@@ -22,7 +23,7 @@ from agent.supervise import Health, supervise
 log = logging.getLogger(__name__)
 
 Analyse = Callable[[Frame], Decision]
-Observer = Callable[[str, Opened | Closed], None]
+Observer = Callable[[str, Opened | Closed | Frozen], None]
 DRAIN_S = 1.0
 
 
@@ -39,6 +40,7 @@ class Counters:
     events: int = 0
     clips: int = 0
     clip_bytes: int = 0
+    frozen: int = 0
 
 
 @dataclass(slots=True)
@@ -81,7 +83,9 @@ class Pipeline:
         self.started = asyncio.Event()
         self.ended = asyncio.Event()
         self.ways = [Way(s, MemoryOutbox(name, outbox_bytes)) for s in sinks]
-        self.recorder = Recorder(events or EventSettings(), self._emit, outbox_bytes)
+        events = events or EventSettings()
+        self.recorder = Recorder(events, self._emit, outbox_bytes)
+        self.still_picture = StillPicture(events.frozen_after_s, self._frozen)
         self._analyse = analyse
         self._period_ns = round(1e9 / analyses_per_s)
         self._observer = observer
@@ -134,6 +138,7 @@ class Pipeline:
             if gap > 0:
                 self.fps += 0.05 * (1.0 / gap - self.fps) if self.fps else 1.0 / gap
         self._last = frame
+        self.still_picture.frame(frame)
         self.hub.publish(frame)
         self.recorder.frame(frame)
         if self._analyse is not None and frame.pts_ns >= self._due_ns:
@@ -194,6 +199,19 @@ class Pipeline:
         else:
             seconds = (what.end_ns - what.wall_ns) / 1e9
             log.info("%s: event %d ended after %.1f s, %d frames", self.name, what.event, seconds, what.frames)
+        if self._observer is not None:
+            self._observer(self.name, what)
+
+    def _frozen(self, what: Frozen) -> None:
+        """An event record of its own, outside the events of motion."""
+        record: dict[str, object] = {"event": 0, "state": "open", "reason": "frozen", "wall_ns": what.wall_ns}
+        if what.end_ns:
+            record = {"event": 0, "state": "closed", "why": "frozen", "wall_ns": what.wall_ns, "end_ns": what.end_ns}
+            log.info("%s: the picture moves again", self.name)
+        else:
+            self.counters.frozen += 1
+            log.warning("%s: the camera repeats one picture: it is frozen", self.name)
+        self._put(ItemType.EVENT, 0, what.wall_ns, json.dumps(record, separators=(",", ":")).encode())
         if self._observer is not None:
             self._observer(self.name, what)
 

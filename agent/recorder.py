@@ -24,12 +24,13 @@ YOUNG_NS = 2 * SECOND
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSettings:
-    """Seconds around the motion, and when an event is cut."""
+    """Seconds around the motion, when an event is cut, and when a picture that repeats is an event (0: never)."""
 
     pre_roll_s: Annotated[float, Ge(0), Le(60)] = 2.0
     post_roll_s: Annotated[float, Ge(0), Le(600)] = 5.0
     merge_gap_s: Annotated[float, Ge(0), Le(600)] = 5.0
     longest_s: Annotated[float, Gt(0), Le(86400)] = 600.0
+    frozen_after_s: Annotated[float, Ge(0), Le(86400)] = 60.0
 
     def __post_init__(self) -> None:
         if self.merge_gap_s > self.post_roll_s + self.pre_roll_s:

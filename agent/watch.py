@@ -21,6 +21,7 @@ from agent.app import Agent, AgentConfig, CameraConfig
 from agent.console import Console
 from agent.errors import PermanentError, TransientError, UsageError
 from agent.exits import CANNOT_WRITE, TRY_LATER
+from agent.frozen import Frozen
 from agent.motion import MotionSettings
 from agent.recorder import Closed, Opened
 from agent.server.app import CameraServer, ServerSettings
@@ -260,7 +261,13 @@ class Watch:
         self.console.event("watch.started", self.camera, data, time.time_ns())
         self.console.hello(self.source.label, self.why, end, self.options.for_s, here, phone, kept, self.options.motion)
 
-    def _observe(self, camera: str, what: Opened | Closed) -> None:
+    def _observe(self, camera: str, what: Opened | Closed | Frozen) -> None:
+        if isinstance(what, Frozen):
+            kind = "camera.moved" if what.end_ns else "camera.frozen"
+            self.console.event(
+                kind, camera, {"since": cloudevents.rfc3339(what.wall_ns)}, what.end_ns or time.time_ns()
+            )
+            return
         page = f"http://127.0.0.1:{self._port}/"
         if isinstance(what, Opened):
             boxes = [[round(v, 4) for v in (b.x, b.y, b.w, b.h)] for b in what.decision.boxes]

@@ -21,6 +21,7 @@ MAY = {
     "media": BASE,
     "hub": BASE,
     "recorder": BASE,
+    "frozen": BASE,
     "supervise": BASE,
     "dispatch": BASE,
     "config": {"errors"},
@@ -29,7 +30,7 @@ MAY = {
     "motion": BASE | {"media"},
     "sources": BASE | {"media"},
     "sinks": BASE | {"media", "hub", "outbox"},
-    "pipeline": BASE | {"hub", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise"},
+    "pipeline": BASE | {"frozen", "hub", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise"},
     "server": BASE | {"config", "media", "hub", "recorder", "supervise", "dispatch", "motion", "sinks", "outbox"},
     "simulate": BASE | {"media"},
 }

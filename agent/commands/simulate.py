@@ -7,6 +7,7 @@ import asyncio
 import click
 
 from agent.commands.common import log_to_stderr, on_signals, run_async
+from agent.simulate import LOGINS, STYLES
 
 
 @click.command()
@@ -16,6 +17,8 @@ from agent.commands.common import log_to_stderr, on_signals, run_async
 @click.option("--fps", type=click.FloatRange(0.1, 240), help="Instead of the clip's own pace.")
 @click.option("--user", help="Ask for this user.")
 @click.option("--password", default="", help="And this password.")
+@click.option("--login", type=click.Choice(list(LOGINS)), default="basic", show_default=True, help="In this way.")
+@click.option("--style", type=click.Choice(list(STYLES)), default="dcs920", show_default=True, help="Frame as these.")
 @click.option("--once", is_flag=True, help="Play once and end the stream, instead of in a loop.")
 @click.option("--fault", "faults", multiple=True, metavar="FAULT[=X][@N[+M]]", help="Misbehave; may be repeated.")
 @click.option("--stamp", is_flag=True, help="Put the time into a JPEG comment of each picture.")
@@ -26,6 +29,8 @@ def simulate(
     fps: float | None,
     user: str | None,
     password: str,
+    login: str,
+    style: str,
     once: bool,
     faults: tuple[str, ...],
     stamp: bool,
@@ -43,6 +48,8 @@ def simulate(
             fps=fps,
             username=user,
             password=password,
+            login=login,
+            style=style,
             faults=misbehaviour,
             loop=not once,
             stamp=stamp,

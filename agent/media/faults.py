@@ -18,9 +18,19 @@ FAULTS = {
     "slow": "send at most X bytes a second",
     "empty-part": "send a part of 0 bytes",
     "endless-part": "send a picture that never ends",
+    "freeze": "repeat the picture before",
+    "pieces": "send in pieces of X bytes (1)",
+    "burst": "keep pictures back until there are X (2), then send them at once",
+    "no-tables": "leave the JPEG's Huffman tables out",
+    "thumbnail": "put a small JPEG into the JPEG's head",
+    "odd-segments": "put the maker's own segments into the JPEG's head",
+    "swapped": "answer with a stream where a still is asked for, and the reverse",
+    "redirect": "lead to the same path elsewhere on this camera first",
+    "redirect-away": "lead to another host",
+    "endless-head": "send a part's header that never ends",
     "huge-header": "let the JPEG's header say 20000x20000",
 }
-_TAKES_X = frozenset(("stall", "wrong-length", "slow"))
+_TAKES_X = frozenset(("stall", "wrong-length", "slow", "pieces", "burst"))
 _TEXT = re.compile(r"([a-z0-9-]+?)(?:=(-?\d+(?:\.\d+)?))?(?:@(\d{1,12})(?:\+(\d{1,12}))?)?")
 
 
@@ -52,5 +62,7 @@ def parse_fault(text: str) -> Fault:
         raise UsageError("fault 'slow' needs a number of bytes a second: slow=50000")
     if name == "stall" and value is not None and value < 0:
         raise UsageError(f"fault 'stall' cannot last {value:g} s")
+    if name in ("pieces", "burst") and value is not None and value < 1:
+        raise UsageError(f"fault '{name}' needs a number from 1 on ('{text}')")
     count = int(found[4] or 1) if found[3] else 0
     return Fault(name, value, int(found[3] or 0), count)

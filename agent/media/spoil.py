@@ -1,4 +1,4 @@
-"""Changes a simulated camera makes to its JPEGs: a time in a comment, broken data, an absurd size."""
+"""Changes a simulated camera makes to its JPEGs: a time in a comment, broken data, odd and missing segments."""
 
 import random
 
@@ -44,3 +44,32 @@ def resized_header(data: bytes, width: int, height: int) -> bytes:
             return data[: at + 5] + size + data[at + 9 :]
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return data
+
+
+_THUMBNAIL = b"Exif\0\0" + b"\xff\xd8\xff\xdb\0\x04\0\0\xff\xda\0\x04\0\0thumb\xff\xd9" + b"\xff\xd8\xff\xd9 tail"
+_ODD = (0xFFE4, b"\0\0odd\xff\xd9"), (0xFFEF, b""), (0xFFE0, b"AVI1\0" + bytes(8))
+
+
+def _segment(marker: int, data: bytes) -> bytes:
+    return marker.to_bytes(2, "big") + (len(data) + 2).to_bytes(2, "big") + data
+
+
+def with_thumbnail(data: bytes) -> bytes:
+    """The JPEG with an APP1 segment in which whole small JPEGs stand."""
+    return data[:2] + _segment(0xFFE1, _THUMBNAIL) + data[2:]
+
+
+def with_odd_segments(data: bytes) -> bytes:
+    """The JPEG with application segments of no meaning, one of them empty."""
+    return data[:2] + b"".join(_segment(*s) for s in _ODD) + data[2:]
+
+
+def without_tables(data: bytes) -> bytes:
+    """The JPEG without its Huffman tables, as webcams and AVI have it."""
+    out, at = bytearray(data[:2]), 2
+    while at + 4 <= len(data) and data[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] != 0xC4:
+            out += data[at:end]
+        at = end
+    return bytes(out) + data[at:]

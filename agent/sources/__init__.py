@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from agent.errors import UsageError
 from agent.frame import Frame
+from agent.sources.presets import PRESETS
 
 Publish = Callable[[Frame], None]
 
@@ -48,8 +50,9 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "mjpeg": Kind("agent.sources.mjpeg", "MjpegSource", ("http",)),
-    "dcs920": Kind("agent.sources.mjpeg", "Dcs920Source", ("dcs920",)),
+    "mjpeg": Kind("agent.sources.mjpeg", "MjpegSource", ("http", "https")),
+    "dcs920": Kind("agent.sources.ipcam", "Dcs920Source", ("dcs920",)),
+    "ipcam": Kind("agent.sources.ipcam", "IpCameraSource", tuple(p for p in PRESETS if p != "dcs920")),
     "webcam": Kind("agent.sources.webcam", "WebcamSource", ("webcam",)),
     "file": Kind("agent.sources.file", "FileSource", ("file",)),
     "demo": Kind("agent.sources.demo", "DemoSource", ("demo",)),
@@ -80,5 +83,7 @@ def from_text(text: str) -> Source:
     for kind in KINDS.values():
         if scheme.lower() in kind.schemes:
             return kind.load().from_url(text)  # type: ignore[attr-defined, no-any-return]
-    known = ", ".join(f"{s}://" for k in KINDS.values() for s in k.schemes if s not in ("file", "demo", "webcam"))
-    raise UsageError(f"no such camera: '{scheme}://' is not a scheme I know (one of {known})", 66)
+    known = [s for k in KINDS.values() for s in k.schemes]
+    near = difflib.get_close_matches(scheme.lower(), known, 1)
+    hint = f", did you mean '{near[0]}://'?" if near else f" (one of {', '.join(known)})"
+    raise UsageError(f"no such camera: '{scheme}://' is neither a scheme nor a preset that I know{hint}", 66)

@@ -74,11 +74,13 @@ class Url:
         return [self.password, *(v for k, v in pairs if _SECRET_KEY.search(k))]
 
     def join(self, location: str) -> Url:
-        """Where a redirect leads; raises ValueError when it leaves the host."""
+        """Where a redirect leads; raises ValueError when it leaves the host or gives up TLS."""
         base = f"{self.scheme}://{self.authority}{self.target}"
         there = Url.parse(urljoin(base, location))
         if there.host != self.host:
             raise ValueError(f"to another host ({there.host})")
+        if self.scheme == "https" and there.scheme != "https":
+            raise ValueError("from https to http")
         return replace(there, username=self.username, password=self.password)
 
 

@@ -11,11 +11,15 @@ _HASHES = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
 
 class Login:
-    """One camera's credentials and what it asked for last; kept for a run, so that nonces are used again."""
+    """One camera's credentials and what it asked for last; kept for a run, so that nonces are used again.
 
-    def __init__(self, username: str, password: str) -> None:
+    `eager` sends Basic before anybody asks; without it the first request goes without a password.
+    """
+
+    def __init__(self, username: str, password: str, eager: bool = True) -> None:
         self._username = username
         self._password = password
+        self._basic = eager
         self._digest: dict[str, str] = {}
         self._uses = 0
 
@@ -32,14 +36,19 @@ class Login:
             return ""
         if self._digest:
             return self._digest_field(target)
+        if not self._basic:
+            return ""
         pair = f"{self._username}:{self._password}".encode()
         return "Basic " + base64.b64encode(pair).decode()
 
     def challenged(self, challenges: list[str]) -> bool:
         """After a 401: whether another try, with what the camera asks for now, makes sense."""
-        wanted = _best_digest(challenges)
-        if not self.given or not wanted:
+        if not self.given:
             return False
+        wanted = _best_digest(challenges)
+        if not wanted:
+            asked, self._basic = not self._basic and not self._digest and _asks_basic(challenges), True
+            return asked
         again = bool(self._digest)
         stale = wanted.get("stale", "").lower() == "true" and self._digest.get("nonce") != wanted.get("nonce")
         self._digest, self._uses = wanted, 0
@@ -76,6 +85,10 @@ class Login:
 
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _asks_basic(challenges: list[str]) -> bool:
+    return any(m[1].lower() == "basic" for text in challenges for m in _SCHEMES.finditer(text))
 
 
 def _best_digest(challenges: list[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ _VIDEO = frozenset(("", "image/jpeg", "image/jpg", "application/octet-stream"))
 
 
 class NoSuchPath(PermanentError):
-    """The camera is there, the path is not (404)."""
+    """The camera is there, but at this path are no pictures (404, or a page)."""
 
 
 @dataclass(slots=True)
@@ -96,8 +96,8 @@ def printable(text: str) -> str:
 
 
 def refuse_other_media(answer: Answer) -> None:
-    """Raises PermanentError when the body is not what a camera sends as video or picture."""
+    """Raises NoSuchPath when the body is not what a camera sends as video or picture."""
     kind = answer.head.media_type
     if kind in _VIDEO or kind.startswith("multipart/"):
         return
-    raise PermanentError(f"{answer.url.label}: answers with {printable(kind)} instead of video", NO_CAMERA)
+    raise NoSuchPath(f"{answer.url.label}: answers with {printable(kind)} instead of video", NO_CAMERA)

@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import ConfigError, PermanentError, TransientError, UsageError
 from agent.frame import Codec
-from agent.sources.mjpeg import Dcs920Source, MjpegSource
+from agent.sources.mjpeg import MjpegSource
 from tests.pictures import Script, always, collect, jpegs, raw_server
 
 PICTURES = jpegs(4)
@@ -252,41 +252,6 @@ def test_addresses_that_are_none(text: str) -> None:
     assert caught.value.exit_code == 66
     with pytest.raises(ConfigError, match="url: "):
         MjpegSource(text)
-
-
-async def test_a_dcs920_is_found_behind_any_of_its_paths() -> None:
-    asked = []
-
-    async def script(head: bytes, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        path = head.split()[1].decode()
-        asked.append(path)
-        good = path == "/VIDEO.CGI" and b"Authorization: Basic YWRtaW46" in head
-        writer.write(MULTIPART + parts() if good else b"HTTP/1.0 404 Not Found\r\n\r\n")
-
-    async with raw_server(script) as port:
-        source = Dcs920Source.from_url(f"dcs920://127.0.0.1:{port}")
-        frames, _ = await collect(source)
-        assert [f.data for f in frames] == PICTURES
-        assert asked == ["/video.cgi", "/mjpeg.cgi", "/VIDEO.CGI"]
-        _, error = await collect(Dcs920Source("127.0.0.1", port, path="/other"))
-    assert isinstance(error, PermanentError) and error.exit_code == 66 and "/other" in str(error)
-
-
-async def test_no_path_of_a_dcs920_is_there() -> None:
-    async with raw_server(always(b"HTTP/1.0 404 Not Found\r\n\r\n")) as port:
-        _, error = await collect(Dcs920Source("127.0.0.1", port))
-    assert isinstance(error, PermanentError) and error.exit_code == 66 and "none of the paths" in str(error)
-
-
-def test_dcs920_addresses() -> None:
-    source = Dcs920Source.from_url("dcs920://bob:se%40cret@cam.lan:8080/")
-    assert (source.host, source.port, source.username, source.password) == ("cam.lan", 8080, "bob", "se@cret")
-    assert source.label == "http://cam.lan:8080/video.cgi" and "cret" not in repr(source)
-    assert Dcs920Source.from_url("dcs920://[::1]").label == "http://[::1]/video.cgi"
-    for text in ("dcs920://", "dcs920://u:secret@", "dcs920://u:secret@h:x"):
-        with pytest.raises(UsageError) as caught:
-            Dcs920Source.from_url(text)
-        assert caught.value.exit_code == 66 and "secret" not in str(caught.value)
 
 
 async def test_what_publish_raises_is_a_bug_and_leaves() -> None:

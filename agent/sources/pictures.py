@@ -1,0 +1,110 @@
+"""One run of a camera that sends JPEGs over HTTP: from its first answer until it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Annotated
+
+from annotated_types import Gt, Le
+
+from agent.clock import SystemClock
+from agent.errors import PermanentError, TransientError
+from agent.frame import Codec, Frame
+from agent.media.jpeg import TooLarge
+from agent.media.multipart import Splitter
+from agent.sources import Publish
+from agent.sources.bodies import ChunkedPictures, Pictures
+from agent.sources.http import Body, Head
+from agent.sources.login import Login
+from agent.sources.stall import ended_or_stalled
+from agent.sources.stream import PERMISSION, Answer, get, refuse_other_media
+
+log = logging.getLogger(__name__)
+
+Seconds = Annotated[float, Gt(0), Le(3600)]
+
+
+def password_of(password: str, file: str) -> str:
+    """`password`, or the first line of `file`; raises PermanentError, which names the file."""
+    if not file:
+        return password
+    try:
+        with open(file, encoding="utf-8") as f:
+            return f.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as e:
+        why = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
+        raise PermanentError(f"password_file {file}: {why}", PERMISSION) from None
+
+
+class Run:
+    """Numbers and times the pictures, and sees when they stop."""
+
+    def __init__(self, publish: Publish, stall_timeout_s: float) -> None:
+        self._publish = publish
+        self._stall_s = stall_timeout_s
+        self._clock = SystemClock()
+        self._index = 0
+
+    def pictures(self, pictures: list[bytes]) -> None:
+        for data in pictures:
+            clock = self._clock
+            self._publish(Frame(Codec.JPEG, data, True, clock.monotonic_ns(), clock.wall_ns(), self._index))
+            self._index += 1
+
+    async def all(self, answer: Answer, login: Login, timeout_s: float, poll_s: float) -> None:
+        """Everything from this answer on; never returns: raises when the camera is gone."""
+        still = await self._body(answer)
+        clock = asyncio.get_running_loop().time
+        due = clock() + poll_s
+        while still:
+            await asyncio.sleep(due - clock())
+            due = max(due + poll_s, clock())
+            before = self._index
+            await self._body(await get(answer.url, login, timeout_s))
+            if self._index == before:
+                raise TransientError(f"{answer.url.label}: answered without a picture")
+        if not self._index:
+            raise TransientError(f"{answer.url.label}: ended without a picture")
+        raise TransientError(f"{answer.url.label}: the camera ended the stream after {self._index} pictures")
+
+    async def _body(self, answer: Answer) -> bool:
+        """Publish a body's pictures; True when it was a single still."""
+        connection, label = answer.connection, answer.url.label
+        splitter = Splitter()
+        first = self._index
+        try:
+            refuse_other_media(answer)
+            connection.read(_body_of(answer.head, splitter, self.pictures))
+            if await ended_or_stalled(connection.ended, lambda: splitter.frames, self._stall_s):
+                bad = f" ({splitter.bad_parts} bad parts)" if splitter.bad_parts else ""
+                raise TransientError(f"no picture for {self._stall_s:g} s{bad}")
+            connection.ended.result()
+            self.pictures(splitter.close())
+        except TooLarge as e:
+            raise self._oversized(label, e) from None
+        except TransientError as e:
+            raise TransientError(f"{label}: {e}") from None
+        finally:
+            await connection.close()
+            log.debug(
+                "%s: %d pictures, %d bad parts, %d resyncs, %d wake-ups",
+                *(label, splitter.frames, splitter.bad_parts, splitter.resyncs, connection.wakeups),
+            )
+        return self._index == first + 1 and _is_still(answer.head)
+
+    def _oversized(self, label: str, e: TooLarge) -> TransientError | PermanentError:
+        # After good pictures it is one broken header; before any it is what this camera sends.
+        return TransientError(f"{label}: {e}") if self._index else PermanentError(f"{label}: {e}")
+
+
+def _is_still(head: Head) -> bool:
+    return not head.media_type.startswith("multipart/")
+
+
+def _body_of(head: Head, splitter: Splitter, publish: Callable[[list[bytes]], None]) -> Body:
+    if head.chunked:
+        return ChunkedPictures(splitter, publish)
+    # A stream's Content-Length is made up; a still's tells its end where the camera keeps the connection.
+    return Pictures(splitter, publish, head.length if _is_still(head) else None)
