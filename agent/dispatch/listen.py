@@ -17,13 +17,17 @@ from agent.errors import ConfigError, PermanentError
 log = logging.getLogger(__name__)
 _SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 0.2
+_TRY_LATER, _PERMISSION = 75, 77
 _BURST = 64
 BACKLOG = 1024
 _FIRST_INHERITED_FD = 3
 
 
 def tcp(host: str, port: int) -> list[socket.socket]:
-    """One listening socket for each address of `host` ("" for all); raises PermanentError naming it."""
+    """One listening socket for each address of `host` ("" for all).
+
+    Raises PermanentError naming it, with exit code 75 for a port that is taken, 77 for one that is not permitted.
+    """
     try:
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
@@ -38,8 +42,17 @@ def tcp(host: str, port: int) -> list[socket.socket]:
         except OSError as e:
             for sock in out:
                 sock.close()
-            raise PermanentError(f"cannot listen on {host}:{port}: {e.strerror}") from None
+            raise _refused(e, host, port) from None
     return out
+
+
+def _refused(e: OSError, host: str, port: int) -> PermanentError:
+    where = f"port {port} on {host or 'all addresses'}"
+    if e.errno == errno.EADDRINUSE:
+        return PermanentError(f"{where} is taken by another program", _TRY_LATER)
+    if e.errno in (errno.EACCES, errno.EPERM):
+        return PermanentError(f"{where} is not permitted", _PERMISSION)
+    return PermanentError(f"cannot listen on {where}: {e.strerror or e}", _TRY_LATER)
 
 
 def unix(path: Path, mode: int = 0o660) -> socket.socket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import sqlite3
 from collections.abc import Mapping
@@ -23,11 +22,13 @@ from agent.server.ingest.local import LocalSink
 from agent.server.ingest.websocket import Uplink
 from agent.server.lock import StoreLock
 from agent.server.news import News
+from agent.server.port import Port
 from agent.server.settings import ServerSettings
 from agent.server.web.access import Access, Names, Routes, add_headers, front
 from agent.server.web.api import ROOT, Api
 from agent.server.web.auth import Links, Owner, Sessions, Throttle
 from agent.server.web.live import Live
+from agent.server.web.metrics import Metrics
 from agent.server.web.newsfeed import NewsFeed
 from agent.server.web.pages import Pages
 
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 SWEEP_S = 10.0
 NOTICE_S = 0.5
 LOOPBACK = "127.0.0.1"
-TRY_LATER, NOT_PERMITTED = 75, 77
 MAX_BODY_BYTES = 64 * 1024
 
 
@@ -59,7 +59,6 @@ class CameraServer:
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
-        self.port = 0
         self._durable = durable
         self._clock = clock or SystemClock()
         self._temporary = notes is not None
@@ -68,7 +67,7 @@ class CameraServer:
         self._lock: StoreLock | None = None
         self._archive: Archive | None = None
         self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._port: Port | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> list[str]:
@@ -79,13 +78,18 @@ class CameraServer:
         """
         try:
             await self._open()
-            await self._listen(self._host())
+            self._listen(self._host())
         except BaseException:
             await self.close()
             raise
         self._spawn(self._sweep())
         self._spawn(self._notice())
         return self.urls()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; 0 before and after."""
+        return self._port.number if self._port else 0
 
     def urls(self) -> list[str]:
         """The page's addresses; the first is for this machine."""
@@ -98,19 +102,21 @@ class CameraServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._site is not None:
-            await self._site.stop()
+        if self._port is not None:
+            self._port.deaf()
             self._feed.close()
             self._uploads.close()
             self._cameras.close_all(1001, "the server ends")
             await asyncio.gather(self._live.close(), self._uplink.closed())
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._port is not None:
+            await self._port.close()
         if self._archive is not None:
             await self._archive.close()
         if self._lock is not None:
             self._lock.close()
-        self._site = self._runner = self._archive = self._lock = None
+        self._port = self._runner = self._archive = self._lock = None
 
     def local_sink(self) -> LocalSink:
         """The way in for an agent in this process; may be made before `start`."""
@@ -166,6 +172,8 @@ class CameraServer:
             keepalive_timeout=30.0,
         )
         await self._runner.setup()
+        self._port = Port(self._runner)
+        self._metrics.add(self._port.metrics)
 
     def _application(self, catalog: Catalog, sessions: Sessions) -> web.Application:
         public = self.settings.public_url
@@ -187,6 +195,8 @@ class CameraServer:
         self.routes = Routes(app, pages.role)
         pages.add_to(self.routes)
         Api(self._cameras, catalog, pages.role, self._notes).add_to(self.routes)
+        self._metrics = Metrics(pages.role)
+        self.routes.add("GET", "/metrics", Access.OPEN, self._metrics.handle)
         self.routes.add("GET", ROOT + "/news", Access.VIEWER, self._feed.handle)
         self.routes.add("GET", ROOT + "/cameras/{camera}/live", Access.VIEWER, self._live.handle)
         self.routes.add("GET", "/v1/cam/{camera}/stream", Access.TOKEN, self._uplink.handle)
@@ -196,27 +206,20 @@ class CameraServer:
     def _host(self) -> str:
         return self.settings.host if self._temporary or self._owner.exists else LOOPBACK
 
-    async def _listen(self, host: str) -> None:
-        assert self._runner is not None
-        site = web.TCPSite(self._runner, host, self.port or self.settings.port, reuse_address=True)
-        try:
-            await site.start()
-        except OSError as e:
-            raise _cannot_listen(e, host, self.port or self.settings.port) from None
-        self._site = site
-        self.port = int(self._runner.addresses[-1][1])
+    def _listen(self, host: str) -> None:
+        assert self._port is not None
+        self._port.listen(host, self.settings.port)
 
     async def _move(self) -> None:
         """The owner is there: listen where the settings say."""
-        if self._site is None or self.settings.host == LOOPBACK:
+        if self._port is None or self.settings.host == LOOPBACK:
             return
-        await self._site.stop()
         try:
-            await self._listen(self.settings.host)
+            self._listen(self.settings.host)
             log.info("the owner is set up; listening on %s port %d", self.settings.host, self.port)
         except UsageError as e:
             log.error("%s; still on loopback only", e)
-            await self._listen(LOOPBACK)
+            self._listen(LOOPBACK)
 
     async def _notice(self) -> None:
         """Take over what another process (`virtual add`, `virtual delete`) changed in the store, within a second."""
@@ -247,11 +250,3 @@ class CameraServer:
         task = asyncio.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _cannot_listen(e: OSError, host: str, port: int) -> UsageError:
-    if e.errno == errno.EADDRINUSE:
-        return UsageError(f"port {port} on {host} is taken by another program; choose another with --port", TRY_LATER)
-    if e.errno in (errno.EACCES, errno.EPERM):
-        return UsageError(f"port {port} on {host} is not permitted; choose one above 1023", NOT_PERMITTED)
-    return UsageError(f"cannot listen on {host} port {port}: {e.strerror or e}", TRY_LATER)

@@ -62,7 +62,7 @@ def test_a_file_in_the_way_is_not_removed(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-        with pytest.raises(PermanentError, match=f"127.0.0.1:{port}"):
+        with pytest.raises(PermanentError, match=f"port {port} on 127.0.0.1 is taken"):
             listen.tcp("127.0.0.1", port)
 
 

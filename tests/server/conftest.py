@@ -17,12 +17,12 @@ Start = Callable[..., Awaitable[CameraServer]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """`await start(notes={}, ...)`: a server that is closed after the test."""
+    """`await start(notes={}, ...)`: a server that is closed after the test; `at`: its port."""
     servers: list[CameraServer] = []
 
-    async def run(store: str = "store", durable: bool = False, **more: Any) -> CameraServer:
+    async def run(store: str = "store", durable: bool = False, at: int = 0, **more: Any) -> CameraServer:
         kept = {k: more.pop(k) for k in ("notes", "clock") if k in more}
-        server = CameraServer(ServerSettings(port=0, store=str(tmp_path / store), **more), durable=durable, **kept)
+        server = CameraServer(ServerSettings(port=at, store=str(tmp_path / store), **more), durable=durable, **kept)
         servers.append(server)
         await server.start()
         return server

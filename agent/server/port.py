@@ -1,0 +1,65 @@
+"""The server's one port: what comes in is looked at and given to the pages and the API, or to FTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from aiohttp import web
+
+from agent.dispatch.dispatcher import Dispatcher
+from agent.dispatch.http import http_service
+from agent.dispatch.limits import Limits
+from agent.dispatch.listen import Listener, tcp
+from agent.dispatch.matchers import Http
+from agent.dispatch.peek import Route
+from agent.dispatch.records import Record
+from agent.errors import PermanentError, UsageError
+
+log = logging.getLogger(__name__)
+
+LIMITS = Limits()
+
+
+class Port:
+    """Listens on one address at a time, for a runner that is set up; must be made inside the event loop."""
+
+    def __init__(self, runner: web.AppRunner) -> None:
+        routes = [Route("http", "http", (Http(),))]
+        self._dispatcher = Dispatcher(routes, {"http": http_service(runner)}, limits=LIMITS, on_record=_log_record)
+        self._listeners: list[Listener] = []
+        self.number = 0
+
+    def listen(self, host: str, port: int) -> None:
+        """On this address instead of the one before; connections that are here stay. 0: any free port.
+
+        Raises UsageError: the port is taken (75) or not permitted (77); then it listens nowhere.
+        """
+        self.deaf()
+        try:
+            sockets = tcp(host, self.number or port)
+        except PermanentError as e:
+            raise UsageError(f"{e}; choose another with --port", e.exit_code) from None
+        self._listeners = [self._dispatcher.listen(sock, "server") for sock in sockets]
+        self.number = self._listeners[0].port
+
+    def deaf(self) -> None:
+        """Accept no more; what is connected stays."""
+        while self._listeners:
+            self._dispatcher.stop(self._listeners.pop())
+
+    async def close(self) -> None:
+        """End what is still connected."""
+        self.deaf()
+        await self._dispatcher.close(drain_s=0.1)
+
+    def metrics(self) -> Iterator[str]:
+        """Counters of connections in Prometheus' text format."""
+        yield from self._dispatcher.counts.lines()
+
+
+def _log_record(record: Record) -> None:
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("connection %s", json.dumps(asdict(record)))
