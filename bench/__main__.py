@@ -6,7 +6,7 @@ import sys
 
 import bench
 
-NOT_TOPICS = {"__main__", "measure"}
+NOT_TOPICS = {"__main__", "footage", "measure"}
 
 
 def topics() -> list[str]:
