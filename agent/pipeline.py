@@ -6,13 +6,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from agent.clock import Clock, SystemClock
 from agent.frame import Box, Clip, Decision, Frame, ItemType
 from agent.frozen import Frozen, StillPicture
 from agent.hub import Hub
+from agent.judge import Analyse, Judge
 from agent.media import clip as clips
 from agent.outbox import MemoryOutbox
 from agent.recorder import Closed, EventSettings, Opened, Recorder
@@ -22,7 +22,6 @@ from agent.supervise import Health, supervise
 
 log = logging.getLogger(__name__)
 
-Analyse = Callable[[Frame], Decision]
 Observer = Callable[[str, Opened | Closed | Frozen], None]
 DRAIN_S = 1.0
 
@@ -92,15 +91,17 @@ class Pipeline:
         self._clock = clock or SystemClock()
         self._due_ns = 0
         self._last: Frame | None = None
-        self._newest: Frame | None = None
-        self._wake = asyncio.Event()
+        self._judge: Judge | None = None
 
     async def run(self) -> None:
         """Returns when the source has no more to come and everything was delivered."""
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._deliver(w), name=f"{self.name}: {w.sink.label}") for w in self.ways]
             if self._analyse is not None:
-                helpers.append(group.create_task(self._watch(self._analyse), name=f"{self.name}: motion"))
+                # A verdict that changes nothing waits for the next frame; one that opens an event does not.
+                presses = lambda d: d.moving and not self.recorder.event  # noqa: E731
+                self._judge = Judge(self.name, self._analyse, presses, self._hear)
+                helpers.append(group.create_task(_minded(self._judge), name=f"{self.name}: motion"))
             await supervise(self.name, self._capture, self.health, clock=self._clock, once=True)
             self.ended.set()
             await self.stop()
@@ -111,8 +112,10 @@ class Pipeline:
         try:
             await self.source.run(self._publish)
         finally:
+            if self._judge is not None:
+                self._judge.offer(None)
+            self._hear()
             self.recorder.end("source")
-            self._newest = None
 
     async def stop(self) -> None:
         """Close the running event and give the sinks a moment to deliver what waits."""
@@ -140,12 +143,12 @@ class Pipeline:
         self._last = frame
         self.still_picture.frame(frame)
         self.hub.publish(frame)
+        self._hear()
         self.recorder.frame(frame)
-        if self._analyse is not None and frame.pts_ns >= self._due_ns:
+        if self._judge is not None and frame.pts_ns >= self._due_ns:
             # The grid of due times keeps the mean rate when frames come a little early or late.
             self._due_ns = max(self._due_ns + self._period_ns, frame.pts_ns + self._period_ns // 2)
-            self._newest = frame
-            self._wake.set()
+            self._judge.offer(frame)
 
     def _begin(self) -> None:
         self.health.worked(self.name, self._clock)
@@ -153,25 +156,18 @@ class Pipeline:
         self._due_ns = 0
         self.started.set()
 
-    async def _watch(self, analyse: Analyse) -> None:
-        """Judge the newest frame whenever one is due."""
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix=f"motion-{self.name}") as pool:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                frame, self._newest = self._newest, None
-                if frame is None:
-                    continue
-                try:
-                    decision = await loop.run_in_executor(pool, analyse, frame)
-                except ValueError as e:
-                    self._undecodable(e)
-                    continue
-                self.counters.analysed += 1
-                self.counters.moving += decision.moving
-                self.decision = decision
-                self.recorder.decision(frame, decision)
+    def _hear(self) -> None:
+        """Take in what the judge has found since the last time."""
+        if self._judge is None:
+            return
+        for frame, verdict in self._judge.verdicts():
+            if isinstance(verdict, ValueError):
+                self._undecodable(verdict)
+                continue
+            self.counters.analysed += 1
+            self.counters.moving += verdict.moving
+            self.decision = verdict
+            self.recorder.decision(frame, verdict)
 
     def _undecodable(self, e: ValueError) -> None:
         self.counters.undecodable += 1
@@ -218,6 +214,14 @@ class Pipeline:
     def _put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> None:
         for way in self.ways:
             way.outbox.put(type_, event, wall_ns, payload)
+
+
+async def _minded(judge: Judge) -> None:
+    """Until cancelled; a bug in the detector leaves through here."""
+    try:
+        await judge.failed
+    finally:
+        judge.close()
 
 
 def _boxes(boxes: tuple[Box, ...]) -> list[list[float]]:

@@ -23,6 +23,7 @@ MAY = {
     "recorder": BASE,
     "frozen": BASE,
     "supervise": BASE,
+    "judge": BASE,
     "dispatch": BASE,
     "config": {"errors"},
     "outbox": BASE | {"spool"},
@@ -30,7 +31,8 @@ MAY = {
     "motion": BASE | {"media"},
     "sources": BASE | {"media"},
     "sinks": BASE | {"media", "hub", "outbox"},
-    "pipeline": BASE | {"frozen", "hub", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise"},
+    "pipeline": BASE
+    | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise"},
     "server": BASE | {"config", "media", "hub", "recorder", "supervise", "dispatch", "motion", "sinks", "outbox"},
     "simulate": BASE | {"media"},
 }

@@ -1,0 +1,102 @@
+"""The judge's thread: the newest frame wins, verdicts come in order, a bug is told, nothing is left behind."""
+
+import asyncio
+import threading
+
+import pytest
+
+from agent.frame import Codec, Decision, Frame
+from agent.judge import Judge
+
+
+def frame(index: int) -> Frame:
+    return Frame(Codec.JPEG, b"", True, index, index, index)
+
+
+class Analyst:
+    """Looks at a frame when it is let to; odd frames move."""
+
+    def __init__(self) -> None:
+        self.began = threading.Semaphore(0)
+        self.may = threading.Semaphore(0)
+        self.seen: list[int] = []
+
+    def __call__(self, one: Frame) -> Decision:
+        self.began.release()
+        self.may.acquire()
+        self.seen.append(one.index)
+        return Decision(moving=one.index % 2 == 1)
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.005)
+
+
+async def test_the_newest_frame_is_looked_at_and_those_between_never_are() -> None:
+    analyst = Analyst()
+    judge = Judge("porch", analyst, lambda d: False, lambda: None)
+    judge.offer(frame(0))
+    await asyncio.to_thread(analyst.began.acquire)
+    for index in (1, 2, 3):
+        judge.offer(frame(index))
+    analyst.may.release(2)
+    found = []
+    await until(lambda: found.extend(judge.verdicts()) or len(found) == 2)
+    assert [(f.index, d.moving) for f, d in found] == [(0, False), (3, True)]
+    judge.close()
+
+
+async def test_only_what_presses_wakes_the_loop() -> None:
+    analyst, woken = Analyst(), []
+    analyst.may.release(10)
+    judge = Judge("porch", analyst, lambda d: d.moving, lambda: woken.append(judge.verdicts()))
+    judge.offer(frame(0))
+    await until(lambda: analyst.seen == [0])
+    judge.offer(frame(1))
+    await until(lambda: woken)
+    assert [f.index for f, _ in woken[0]] == [0, 1], "what waited comes with it, in order"
+    judge.close()
+
+
+async def test_a_picture_that_does_not_decode_is_a_verdict_and_the_next_is_looked_at() -> None:
+    def analyse(one: Frame) -> Decision:
+        if one.index == 0:
+            raise ValueError("no JPEG")
+        return Decision(moving=False)
+
+    judge = Judge("porch", analyse, lambda d: False, lambda: None)
+    found = []
+    judge.offer(frame(0))
+    await until(lambda: found.extend(judge.verdicts()) or found)
+    judge.offer(frame(1))
+    await until(lambda: found.extend(judge.verdicts()) or len(found) == 2)
+    assert isinstance(found[0][1], ValueError) and isinstance(found[1][1], Decision)
+    judge.close()
+
+
+async def test_a_bug_comes_out_and_the_thread_is_gone() -> None:
+    def analyse(_: Frame) -> Decision:
+        raise ZeroDivisionError("a bug")
+
+    judge = Judge("porch", analyse, lambda d: False, lambda: None)
+    judge.offer(frame(0))
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(10):
+            await judge.failed
+    judge.close()
+    assert "motion-porch" not in {t.name for t in threading.enumerate()}
+
+
+async def test_a_frame_that_is_called_back_is_not_looked_at() -> None:
+    analyst = Analyst()
+    judge = Judge("porch", analyst, lambda d: False, lambda: None)
+    judge.offer(frame(0))
+    await asyncio.to_thread(analyst.began.acquire)
+    judge.offer(frame(1))
+    judge.offer(None)
+    analyst.may.release(5)
+    judge.close()
+    assert analyst.seen == [0]
+    assert "motion-porch" not in {t.name for t in threading.enumerate()}
