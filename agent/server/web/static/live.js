@@ -25,8 +25,8 @@ class LiveView {
     this.state = el("span", { class: "pill" }, "…");
     this.motion = el("span", { class: "pill move", hidden: true }, "motion");
     this.screen = el("div", { class: "screen" }, this.canvas, this.text);
-    const full = el("button", { type: "button", class: "quiet full", "aria-label": `${camera.name} in full screen`, title: "Full screen",
-      onclick: () => this.toggleFull() }, "⛶");
+    const full = el("button", { type: "button", class: "quiet full", "aria-label": `${camera.name} in full screen`,
+      onclick: () => this.toggleFull() }, "Full screen");
     this.node = el("figure", { class: "camera", "data-camera": camera.name }, this.screen,
       el("figcaption", { class: "row" }, el("span", { class: "name" }, camera.name), this.state, this.motion,
         el("span", { class: "grow" }), full));
