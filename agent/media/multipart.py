@@ -48,16 +48,10 @@ class Splitter:
         self._delimiter = b""
         self._header = b""
         self._step: Callable[[list[bytes]], bool] = self._head
+        self.missing = 1
         self.frames = 0
         self.resyncs = 0
         self.bad_parts = 0
-
-    @property
-    def missing(self) -> int:
-        """How many bytes must come before `received` can do anything: at least 1."""
-        if self._step == self._sized:
-            return max(1, self._at + self._length - self._end)
-        return 1
 
     @property
     def buffer_bytes(self) -> int:
@@ -65,20 +59,25 @@ class Splitter:
 
     def room(self) -> memoryview:
         """Where to receive into: 64 KiB at least, and all that is missing of the part under way."""
-        want = max(self.missing + 4096, READ_BYTES)
-        if len(self._buf) - self._end < want:
-            self._compact(want)
+        left = len(self._buf) - self._end
+        if left < READ_BYTES or left < self.missing + 4096:
+            self._compact(max(self.missing + 4096, READ_BYTES))
         return self._view[self._end :]
 
     def received(self, count: int) -> list[bytes]:
         """The pictures that became whole with `count` more bytes in `room()`; raises ValueError at a limit."""
         self._end += count
         pictures: list[bytes] = []
-        while self._step(pictures):
-            pass
+        self._take(pictures)
         if self._at == self._end:
             self._move(0)
+        # A plain attribute: what is asked twice for each piece of each picture is computed once.
+        self.missing = max(1, self._at + self._length - self._end) if self._step == self._sized else 1
         return pictures
+
+    def _take(self, pictures: list[bytes]) -> None:
+        while self._at < self._end and self._step(pictures):
+            pass
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """The same for bytes that were received elsewhere, at the price of one more copy."""
@@ -98,8 +97,7 @@ class Splitter:
         while self._step == self._sized:
             self._lied()
             self._walk_from_here()
-            while self._step(pictures):
-                pass
+            self._take(pictures)
         self.bad_parts += self._step == self._walk
         return pictures
 
@@ -123,8 +121,8 @@ class Splitter:
 
     def _head(self, _: list[bytes]) -> bool:
         """Between parts: look for the end of a header block, or for a picture that has none."""
-        blank = _SPACE.match(self._buf, self._at, self._end)
-        self._at = blank.end() if blank else self._at
+        if self._buf[self._at] in b"\r\n\t \0":
+            self._at = _SPACE.match(self._buf, self._at, self._end).end()  # type: ignore[union-attr]
         limit = min(self._end, self._at + self._max_head)
         found = _BLANK_OR_PICTURE.search(self._buf, self._at, limit)
         if not found:
@@ -134,13 +132,14 @@ class Splitter:
         text = bytes(self._view[self._at : found.start()])
         length = _LENGTH.search(text)
         self._length = int(length[1]) if length else -1
-        if boundary := _BOUNDARY.search(text):
+        # Where the length is told the boundary is looked for once; without one it is what ends a cut picture.
+        if (self._length < 0 or not self._delimiter) and (boundary := _BOUNDARY.search(text)):
             self._delimiter = b"\n" + boundary[1].rstrip()
         if found[0] == START:
             self._at = found.start()
             return self._picture()
         self._at = found.end()
-        self._step = self._body if _FIELD.search(text) else self._head
+        self._step = self._body if self._length >= 0 or _FIELD.search(text) else self._head
         return True
 
     def _no_head(self) -> bool:
