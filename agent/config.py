@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,10 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from agent.errors import ConfigError
+
+Complain = Callable[[str, str], None]
+"""Told where (`routes[2].to`) and what is wrong there."""
+Check = Callable[[dict[str, Any], Complain], None]
 
 
 class Loadable(Protocol):
@@ -90,13 +94,19 @@ class Reader:
         self.lines = text.splitlines()
         self.problems: list[Problem] = []
         self._text = text
+        self._places: dict[str, yaml.Node] = {}
 
-    def read(self, fields: Mapping[str, Field]) -> dict[str, Any]:
-        """The values by key; raises ConfigError with all problems at once."""
+    def read(self, fields: Mapping[str, Field], check: Check | None = None) -> dict[str, Any]:
+        """The values by key; raises ConfigError with all problems at once.
+
+        `check` looks at values that are right one by one, and complains of those that do not fit together.
+        """
         values: dict[str, Any] = {}
         node = self._compose()
         if node is not None:
             values = self._section(node, fields, "")
+        if check is not None and not self.problems:
+            check(values, lambda where, text: self._error(self._places[where], f"{where}: {text}"))
         if self.problems:
             raise ConfigError("\n".join(self._show(p) for p in sorted(self.problems, key=_place)))
         return values
@@ -166,6 +176,7 @@ class Reader:
         return self._value(node, field, where)
 
     def _value(self, node: yaml.Node, field: Field, where: str) -> Any:
+        self._places[where] = node
         if field.fields is not None:
             return self._section(node, field.fields, where)
         if field.kinds is not None:
@@ -194,6 +205,7 @@ class Reader:
         names = tuple(f.name for f in dataclasses.fields(cls) if f.init)
         found = self._keys(node, (*extra, *names), where)
         data = {k: _construct(v) for k, (_, v) in found.items() if k not in extra}
+        self._places.update({f"{where}.{k}": v for k, (_, v) in found.items()})
         try:
             return TypeAdapter(cls).validate_python(data)
         except ConfigError as e:
@@ -219,15 +231,15 @@ class Reader:
         return f"{self.path}:{p.line}:{p.column}: error: {p.text}\n{p.line:6d} | {line}\n       | {caret}"
 
 
-def read_file(path: Path, fields: Mapping[str, Field]) -> dict[str, Any]:
-    """The values of a YAML file after `fields`; raises ConfigError that shows every problem."""
+def read_file(path: Path, fields: Mapping[str, Field], check: Check | None = None) -> dict[str, Any]:
+    """The values of a YAML file after `fields` and `check`; raises ConfigError that shows every problem."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}") from None
     except UnicodeDecodeError as e:
         raise ConfigError(f"{path}: not UTF-8 text (byte {e.start})") from None
-    return Reader(str(path), text).read(fields)
+    return Reader(str(path), text).read(fields, check)
 
 
 def _construct(node: yaml.Node) -> Any:

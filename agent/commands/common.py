@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -47,7 +47,7 @@ def log_to_stderr(level: str = "info") -> None:
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
 
 
-def die(e: AgentError) -> None:
+def die(e: AgentError) -> NoReturn:
     """One line (or a file's errors) on stderr and the right exit code."""
     code = exits.UNREACHABLE
     if isinstance(e, ConfigError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.dispatch.peek import Decision
 from agent.dispatch.proxyline import Peer
-from agent.dispatch.records import End, Record
+from agent.dispatch.records import Counts, End, Record
 
 if TYPE_CHECKING:
     from agent.dispatch.inner import Inner
@@ -30,6 +30,7 @@ class Keeper(Protocol):
 
     loop: asyncio.AbstractEventLoop
     limits: Limits
+    counts: Counts
     pipes: Pipes
     buffer: memoryview
 

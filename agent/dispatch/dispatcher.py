@@ -89,10 +89,16 @@ class Dispatcher:
         listener.close()
 
     def replace(
-        self, routes: Sequence[Route], services: Mapping[str, Service], proxy_from: Sequence[Network] = ()
+        self,
+        routes: Sequence[Route],
+        services: Mapping[str, Service],
+        proxy_from: Sequence[Network] = (),
+        limits: Limits | None = None,
     ) -> None:
         """New connections go by these; those that are here keep what they started with. Raises ConfigError."""
         self._table = make_table(routes, services, proxy_from)
+        if limits:
+            self.limits = self._sniffer.limits = self._lingering.limits = limits
 
     async def close(self, drain_s: float | None = None) -> None:
         """Stop accepting, let running connections end for at most `drain_s`, then end them."""

@@ -16,7 +16,7 @@ class Lingering:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._loop = loop
-        self._limits = limits
+        self.limits = limits
         self._left: dict[socket.socket, tuple[int, asyncio.TimerHandle]] = {}
 
     def farewell(self, sock: socket.socket, answer: bytes, sent: bool = False) -> None:
@@ -29,11 +29,11 @@ class Lingering:
                 sock.shutdown(socket.SHUT_WR)
         except OSError:
             worth = False
-        if not worth or len(self._left) >= self._limits.lingering:
+        if not worth or len(self._left) >= self.limits.lingering:
             sock.close()
             return
-        timer = self._loop.call_later(self._limits.linger_s, self._end, sock)
-        self._left[sock] = (self._limits.linger_bytes, timer)
+        timer = self._loop.call_later(self.limits.linger_s, self._end, sock)
+        self._left[sock] = (self.limits.linger_bytes, timer)
         self._loop.add_reader(sock, self._drop, sock)
 
     def close(self) -> None:

@@ -146,12 +146,12 @@ def _nobody(seen: Seen, deadline: bool) -> Decision:
     return Decision("refuse", "none", "no rule fits")
 
 
-def http_answer(status: int) -> bytes:
-    """A whole response of that status that ends the connection."""
+def http_answer(status: int, body: str = "", kind: str = "text/plain") -> bytes:
+    """A whole response of that status that ends the connection; `body` is the status in words by default."""
     phrase = {421: "Misdirected Request", 431: "Request Header Fields Too Large"}.get(status, "")
     phrase = phrase or http.HTTPStatus(status).phrase
-    body = f"{status} {phrase}\n"
-    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+    body = body or f"{status} {phrase}\n"
+    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {kind}\r\nContent-Length: {len(body.encode())}\r\n"
     return f"{head}Connection: close\r\n\r\n{body}".encode()
 
 

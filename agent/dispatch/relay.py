@@ -16,6 +16,7 @@ from agent.dispatch.listen import peer_of
 from agent.dispatch.peek import http_answer
 from agent.dispatch.records import End
 from agent.dispatch.tunnel import Exchange, Tunnel
+from agent.errors import ConfigError
 
 _POLL_S = 0.02
 
@@ -45,6 +46,15 @@ class Relay:
     half_closed_s: float = 60.0
     splice: bool = True
     max_connections: int = 0
+
+    def __post_init__(self) -> None:
+        if bool(self.path) == bool(self.host and self.port):
+            raise ConfigError("give either host and port, or path (a UNIX socket)")
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port {self.port} is not between 1 and 65535")
+        for name in ("connect_timeout_s", "idle_timeout_s", "answer_timeout_s", "half_closed_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be more than 0")
 
     def take(self, arrival: Arrival) -> None:
         if self.http == "tunnel":

@@ -14,6 +14,7 @@ from agent.dispatch.inner import Factory, Inner
 from agent.dispatch.listen import peer_of
 from agent.dispatch.peek import http_answer
 from agent.dispatch.records import End
+from agent.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,10 @@ class Pass:
     path: str
     max_connections: int = 0
 
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ConfigError("path is empty")
+
     def take(self, arrival: Arrival) -> None:
         target = peer_of(arrival.sock.getsockname())
         message = proxyline.build(2, arrival.client, target)
@@ -131,6 +136,10 @@ class Refuse:
     status: int = 404
     max_connections: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        if not 400 <= self.status <= 599:
+            raise ConfigError(f"status {self.status} is no refusal (400 to 599)")
+
     def take(self, arrival: Arrival) -> None:
         http = bool(arrival.head) and httphead.looks_like_http(arrival.head)
         arrival.keeper.refuse(arrival, http_answer(self.status) if http else b"", End.REFUSED)
@@ -138,6 +147,23 @@ class Refuse:
     def take_inner(self, inner: Inner) -> None:
         http = bool(inner.held) and httphead.looks_like_http(inner.held)
         inner.refuse(http_answer(self.status) if http else b"", End.REFUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Answers HTTP with the dispatcher's counters, in Prometheus' text format."""
+
+    max_connections: int = field(default=0, init=False)
+
+    def take(self, arrival: Arrival) -> None:
+        arrival.keeper.refuse(arrival, self._answer(arrival), End.DONE)
+
+    def take_inner(self, inner: Inner) -> None:
+        inner.refuse(self._answer(inner.arrival), End.DONE)
+
+    def _answer(self, arrival: Arrival) -> bytes:
+        text = "".join(line + "\n" for line in arrival.keeper.counts.lines())
+        return http_answer(200, text, "text/plain; version=0.0.4; charset=utf-8")
 
 
 class _aborter:

@@ -33,7 +33,7 @@ class Sniffer:
         claims: Claims,
     ) -> None:
         self._loop = loop
-        self._limits = limits
+        self.limits = limits
         self._decided = decided
         self._dropped = dropped
         self._claims = claims
@@ -66,7 +66,7 @@ class Sniffer:
 
     def _look(self, arrival: Arrival) -> None:
         try:
-            data = arrival.sock.recv(self._limits.peek_bytes, socket.MSG_PEEK)
+            data = arrival.sock.recv(self.limits.peek_bytes, socket.MSG_PEEK)
             eof = not data or (len(data) <= arrival.peeked and has_ended(arrival.sock))
         except (BlockingIOError, InterruptedError):
             return self._wait(arrival)
@@ -96,7 +96,7 @@ class Sniffer:
             arrival.peer,
             silent=silent,
             proxy_from=table.proxy_from if not arrival.again else (),
-            cap_bytes=self._limits.peek_bytes,
+            cap_bytes=self.limits.peek_bytes,
         )
         if arrival.expected and (data or eof or silent or deadline) and not _speaks_http(data):
             if self._claims.expects(arrival.peer.host):
@@ -129,7 +129,7 @@ class Sniffer:
             self._loop.add_reader(arrival.sock, self._look, arrival)
 
     def _enter(self, arrival: Arrival) -> None:
-        limits, host = self._limits, arrival.peer.host
+        limits, host = self.limits, arrival.peer.host
         if arrival.again:
             arrival.timer = self._loop.call_later(limits.keepalive_s, self._late, arrival)
         elif arrival.expected:
@@ -146,7 +146,7 @@ class Sniffer:
         self._number += 1
 
     def _silent(self, arrival: Arrival) -> None:
-        limits = self._limits
+        limits = self.limits
         due = arrival.accepted_s + limits.silence_s
         early = self._loop.time() + 0.001 < due and arrival.table.by_silence
         if early:
@@ -163,7 +163,7 @@ class Sniffer:
 
     def _now(self, arrival: Arrival) -> bytes:
         try:
-            return arrival.sock.recv(self._limits.peek_bytes, socket.MSG_PEEK)
+            return arrival.sock.recv(self.limits.peek_bytes, socket.MSG_PEEK)
         except OSError:
             return b""
 
