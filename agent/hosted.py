@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +19,17 @@ from agent.errors import UsageError
 from agent.exits import NO_CAMERA
 from agent.server.app import CameraServer, ServerSettings
 from agent.server.archive import Archive
+from agent.server.camera import Camera, CameraSettings
 from agent.server.cameras import Cameras
+from agent.server.catalog import Catalog
+from agent.server.handover import Handover, Pairing, handover
 from agent.server.news import News
+from agent.server.shares import Shares
 from agent.systemd import Notifier
 
 log = logging.getLogger(__name__)
+
+VIEW_S = 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +84,57 @@ async def _feed(notifier: Notifier) -> None:
         await asyncio.sleep(notifier.watchdog_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A server's registry, opened beside a server that may be running; it notices within a second."""
+
+    settings: ServerSettings
+    archive: Archive
+    cameras: Cameras
+
+    async def add(self, name: str, chosen: CameraSettings | None = None) -> Handover:
+        """Make the virtual camera, or give it new keys; everything that its device needs. Raises UsageError."""
+        clock = SystemClock()
+        keys = await self.cameras.add(name, settings=chosen)
+        left_ns = chosen.ends_ns - clock.wall_ns() if chosen and chosen.ends_ns else VIEW_S * 10**9
+        _, view = await Shares(self.archive.index, clock).create(1, keys.name, 0, left_ns / 1e9)
+        code = await Pairing(self.archive.index, clock).create(keys.name)
+        return handover(keys, self.base(), self.settings.ftp_port, code, view)
+
+    def base(self) -> str:
+        """The server's address as far as it is known here."""
+        if self.settings.public_url:
+            return self.settings.public_url.rstrip("/")
+        host = self.settings.host
+        if host in ("0.0.0.0", "::"):
+            host = socket.gethostname()
+        return f"{'https' if self.settings.tls_cert else 'http'}://{host}:{self.settings.port}"
+
+    async def show(self, name: str) -> dict[str, Any]:
+        """What is known of it. Raises UsageError (66) when there is none."""
+        camera = self._camera(name)
+        stored = await Catalog(self.archive, SystemClock()).stored(name, camera.settings.quota_bytes)
+        return self.cameras.as_json(camera) | {"login": camera.login} | camera.settings.as_json() | {"stored": stored}
+
+    async def remove(self, name: str) -> None:
+        """Erase the virtual camera with its recordings. Raises UsageError (66) when there is none."""
+        self._camera(name)
+        await self.cameras.remove(name)
+
+    def _camera(self, name: str) -> Camera:
+        camera = self.cameras.get(name)
+        if camera is None:
+            raise UsageError(f"no virtual camera '{name}' in {self.settings.store_path}", NO_CAMERA)
+        return camera
+
+
 @asynccontextmanager
-async def _cameras(settings: ServerSettings) -> AsyncIterator[Cameras]:
+async def opened(settings: ServerSettings) -> AsyncIterator[Store]:
+    """The server's store, for commands. Raises UsageError when it cannot be written."""
     archive = Archive(settings.store_path)
     try:
         cameras = Cameras(archive, News(), SystemClock())
         await cameras.load()
-        yield cameras
+        yield Store(settings, archive, cameras)
     finally:
         await archive.close()
-
-
-async def add(settings: ServerSettings, name: str) -> str:
-    """Make the virtual camera, or give it a new token; returns the token. A running server notices."""
-    async with _cameras(settings) as cameras:
-        return await cameras.add(name)
-
-
-async def names(settings: ServerSettings) -> list[str]:
-    async with _cameras(settings) as cameras:
-        return [c.name for c in cameras.all()]
-
-
-async def remove(settings: ServerSettings, name: str) -> None:
-    """Erase the virtual camera with its recordings; raises UsageError (66) when there is none."""
-    async with _cameras(settings) as cameras:
-        if cameras.get(name) is None:
-            raise UsageError(f"no virtual camera '{name}' in {settings.store_path}", NO_CAMERA)
-        await cameras.remove(name)

@@ -3,9 +3,15 @@
 import asyncio
 from collections import deque
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from agent.frame import Frame
+
+
+class Reader(Protocol):
+    """Somebody who wants live frames; `offer` never waits."""
+
+    def offer(self, frame: Frame) -> None: ...
 
 
 class Subscription:
@@ -63,7 +69,7 @@ class Hub:
     """One camera's live frames. `latest` is the last keyframe seen, for a first picture at once."""
 
     def __init__(self) -> None:
-        self._readers: set[Subscription] = set()
+        self._readers: set[Reader] = set()
         self.latest: Frame | None = None
         self.changed = asyncio.Event()
 
@@ -80,10 +86,10 @@ class Hub:
     def subscribe(self, depth: int = 1) -> Subscription:
         return Subscription(self, depth)
 
-    def add(self, reader: Subscription) -> None:
+    def add(self, reader: Reader) -> None:
         self._readers.add(reader)
         self.changed.set()
 
-    def discard(self, reader: Subscription) -> None:
+    def discard(self, reader: Reader) -> None:
         self._readers.discard(reader)
         self.changed.set()

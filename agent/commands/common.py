@@ -29,6 +29,16 @@ def duration(text: str) -> float:
     return seconds
 
 
+def size(text: str) -> int:
+    """`500MB`, `5GB`, `2GiB` or plain bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise click.BadParameter(f"'{text}' is no size (500MB, 5GB, 2GiB)")
+    power = " KMGT".index(match[2].upper() or " ")
+    unit: int = (1024 if match[3] else 1000) ** power
+    return round(float(match[1]) * unit)
+
+
 def log_to_stderr(level: str = "info") -> None:
     """Plain lines on stderr; journald gets priorities instead of times."""
     journal = "JOURNAL_STREAM" in os.environ

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 
-from agent.commands.common import run_async
+from agent.commands.common import duration, run_async, size
+
+store_option = click.option(
+    "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
+)
+config_option = click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The server's file.")
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.group()
@@ -14,42 +23,108 @@ def virtual() -> None:
     """The server's virtual cameras."""
 
 
-store_option = click.option(
-    "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
-)
-config_option = click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The server's file.")
-
-
 @virtual.command("add")
 @click.argument("name")
+@click.option("--ends", metavar="TIME", help="It ends by itself after 45m, 24h, 7d…  [default: never]")
+@click.option("--keep/--burn", default=False, help="Then its recordings stay, or everything is erased.  [burn]")
+@click.option("--quota", metavar="SIZE", help="Its recordings take at most 500MB, 5GB…")
+@click.option("--events", type=click.Choice(["auto", "motion", "pause"]), default="auto", show_default=True)
+@click.option("--pull", metavar="URL", help="The server fetches the camera's pictures from this address itself.")
+@json_option
 @config_option
 @store_option
-def virtual_add(name: str, path: Path | None, store: str | None) -> None:
-    """Make a virtual camera and print what its agent needs; the token is shown once."""
+def virtual_add(
+    name: str,
+    ends: str | None,
+    keep: bool,
+    quota: str | None,
+    events: str,
+    pull: str | None,
+    as_json: bool,
+    path: Path | None,
+    store: str | None,
+) -> None:
+    """Make a virtual camera and print all that its device needs; secrets are shown once."""
     from agent import hosted
+    from agent.server.camera import CameraSettings
 
-    async def work() -> tuple[str, int]:
-        settings = hosted.load(path, None, store).server
-        return await hosted.add(settings, name), settings.port
+    async def work() -> Any:
+        chosen = CameraSettings.of(
+            ends_ns=time.time_ns() + round(duration(ends) * 1e9) if ends else None,
+            at_end="keep" if keep else "burn",
+            quota_bytes=size(quota) if quota else None,
+            events=events,
+            pull=pull,
+        )
+        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+            return await opened.add(name, chosen)
 
-    token, port = run_async(work())
-    click.echo(f"camera   {name}")
-    click.echo(f"token    {token}   (shown only now)")
-    click.echo(f"agent    camera-agent run --source SOURCE --name {name} --to ws://:{token}@SERVER:{port}")
+    made = run_async(work())
+    if as_json:
+        click.echo(json.dumps(made))
+        return
+    ftp = made["ftp"]
+    rows = {
+        "camera": made["name"],
+        "token": f"{made['token']}   (shown only now, as all below)",
+        "websocket": made["websocket_url"],
+        "upload": f"{made['upload_url']}   user {made['login']}   password {made['password']}",
+        "mjpeg": f"{made['mjpeg_url']}   (the same user and password)",
+        "ftp": f"{ftp['host']} port {ftp['port']}   user {ftp['user']}   password {ftp['password']}" if ftp else "off",
+        "pairing": f"{made['pairing']}   (ten minutes, once)",
+        "view": made["view_url"],
+    }
+    for word, text in rows.items():
+        click.echo(f"{word:<10} {text}")
+    click.echo("\nTo paste:")
+    for text in made["lines"].values():
+        click.echo(f"  {text}")
 
 
 @virtual.command("list")
+@json_option
 @config_option
 @store_option
-def virtual_list(path: Path | None, store: str | None) -> None:
+def virtual_list(as_json: bool, path: Path | None, store: str | None) -> None:
     """The virtual cameras, a line each."""
     from agent import hosted
 
-    async def work() -> list[str]:
-        return await hosted.names(hosted.load(path, None, store).server)
+    async def work() -> list[dict[str, Any]]:
+        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+            return [opened.cameras.as_json(c) for c in opened.cameras.all()]
 
-    for name in run_async(work()):
-        click.echo(name)
+    cameras = run_async(work())
+    if as_json:
+        click.echo(json.dumps(cameras))
+        return
+    for camera in cameras:
+        click.echo(camera["name"] + (f"   {_left(camera['ends_ms'])}" if camera["ends_ms"] else ""))
+
+
+@virtual.command("show")
+@click.argument("name")
+@json_option
+@config_option
+@store_option
+def virtual_show(name: str, as_json: bool, path: Path | None, store: str | None) -> None:
+    """One virtual camera: its settings and what it has stored."""
+    from agent import hosted
+
+    async def work() -> dict[str, Any]:
+        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+            return await opened.show(name)
+
+    camera = run_async(work())
+    if as_json:
+        click.echo(json.dumps(camera))
+        return
+    stored = camera["stored"]
+    click.echo(f"camera     {camera['name']}")
+    click.echo(f"ends       {_left(camera['ends_ms']) if camera['ends_ms'] else 'never'}")
+    click.echo(f"at end     {camera['at_end']}")
+    click.echo(f"events by  {camera['events']}")
+    click.echo(f"stored     {stored['events']} events, {stored['bytes'] / 1e6:.1f} MB")
+    click.echo(f"quota      {camera['quota_bytes'] or 'none'}")
 
 
 @virtual.command("delete")
@@ -61,7 +136,15 @@ def virtual_delete(name: str, path: Path | None, store: str | None) -> None:
     from agent import hosted
 
     async def work() -> None:
-        await hosted.remove(hosted.load(path, None, store).server, name)
+        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+            await opened.remove(name)
 
     run_async(work())
     click.echo(f"deleted  {name}")
+
+
+def _left(ends_ms: float) -> str:
+    minutes = (ends_ms / 1000 - time.time()) / 60
+    if minutes <= 0:
+        return "ended"
+    return f"ends in {minutes / 60:.0f} h" if minutes >= 120 else f"ends in {minutes:.0f} min"

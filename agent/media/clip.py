@@ -10,6 +10,7 @@ HEAD = struct.Struct(">BBHIQqq")
 VERSION = 1
 KEY = 1
 PREROLL = 2
+TRUNCATED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,15 @@ class Entry:
     wall_ns: int
 
 
-def pack(frames: tuple[Frame, ...], preroll: int = 0) -> bytes:
-    """The payload of these frames, of which the first `preroll` precede the motion."""
+def pack(frames: tuple[Frame, ...], preroll: int = 0, *, truncated: bool = False) -> bytes:
+    """The payload of these frames, of which the first `preroll` precede the motion.
+
+    `truncated`: the pictures were cut off on their way here, and no better ones will come.
+    """
     parts: list[bytes] = []
     for i, f in enumerate(frames):
         flags = (KEY if f.keyframe else 0) | (PREROLL if i < preroll else 0)
+        flags |= TRUNCATED if truncated else 0
         parts.append(HEAD.pack(VERSION, f.codec, flags, len(f.data), f.index, f.pts_ns, f.wall_ns))
         parts.append(f.data)
     return b"".join(parts)

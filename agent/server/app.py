@@ -13,24 +13,37 @@ from aiohttp import web
 
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
+from agent.server.accounts import Accounts
 from agent.server.archive import DAY_NS, Archive
-from agent.server.cameras import Cameras
+from agent.server.camera import Camera, CameraSettings
+from agent.server.cameras import Cameras, Keys
 from agent.server.catalog import Catalog
+from agent.server.handover import Pairing
 from agent.server.ingest import Intake
 from agent.server.ingest.http import HttpIngest
 from agent.server.ingest.local import LocalSink
+from agent.server.ingest.pictures import Desk
+from agent.server.ingest.presence import Presence
+from agent.server.ingest.upload import Upload
 from agent.server.ingest.websocket import Uplink
 from agent.server.lock import StoreLock
 from agent.server.news import News
 from agent.server.port import Port
 from agent.server.settings import ServerSettings
+from agent.server.shares import Shares
+from agent.server.tokens import Tokens
 from agent.server.web.access import Access, Names, Routes, add_headers, front
 from agent.server.web.api import ROOT, Api
-from agent.server.web.auth import Links, Owner, Sessions, Throttle
+from agent.server.web.auth import Links, Sessions, Throttle
 from agent.server.web.live import Live
+from agent.server.web.manage import Manage
 from agent.server.web.metrics import Metrics
 from agent.server.web.newsfeed import NewsFeed
 from agent.server.web.pages import Pages
+from agent.server.web.people import People
+from agent.server.web.rules import Allowed
+from agent.server.web.sharing import Sharing
+from agent.server.web.streams import Streams
 
 __all__ = ["CameraServer", "ServerSettings"]
 
@@ -105,9 +118,10 @@ class CameraServer:
         if self._port is not None:
             self._port.deaf()
             self._feed.close()
-            self._uploads.close()
+            self._presence.close()
             self._cameras.close_all(1001, "the server ends")
-            await asyncio.gather(self._live.close(), self._uplink.closed())
+            await asyncio.gather(self._live.close(), self._uplink.closed(), self._streams.closed())
+            await self._desk.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._port is not None:
@@ -128,7 +142,11 @@ class CameraServer:
 
     async def issue_token(self, name: str) -> str:
         """Make the camera, or give it another upload token, which the answer is. Raises UsageError for a bad name."""
-        return await self._cameras.add(name)
+        return (await self._cameras.add(name)).token
+
+    async def issue_keys(self, name: str, settings: CameraSettings | None = None) -> Keys:
+        """The same with all keys, and with settings. Raises UsageError."""
+        return await self._cameras.add(name, settings=settings)
 
     async def delete_camera(self, name: str) -> None:
         """End the camera's sessions and erase all of it."""
@@ -140,7 +158,7 @@ class CameraServer:
 
     def setup_link(self) -> str | None:
         """The address that makes its reader the owner; None once there is one."""
-        if self._temporary or self._owner.exists:
+        if self._temporary or self._accounts.owned:
             return None
         return f"{self.urls()[0]}setup/{self._links.setup}"
 
@@ -153,18 +171,22 @@ class CameraServer:
         self._lock = StoreLock(root)
         archive = Archive(root, durable=self._durable, clock=self._clock, max_bytes=self.settings.limit_bytes)
         self._archive = archive
-        news = News()
-        self._cameras = Cameras(archive, news, self._clock)
+        self._news = News()
+        self._accounts = Accounts(archive.index, self._clock)
+        await self._accounts.load()
+        self._cameras = Cameras(archive, self._news, self._clock)
         await self._cameras.load()
         catalog = Catalog(archive, self._clock)
-        self._intake = Intake(archive, catalog, news)
+        self._intake = Intake(archive, catalog, self._news)
         self._uplink = Uplink(self._cameras, self._intake, self._clock)
-        self._uploads = HttpIngest(self._cameras, self._intake)
-        self._feed = NewsFeed(news)
-        self._owner = Owner(archive.index)
-        await self._owner.load()
-        sessions = Sessions(archive.index, self._clock, durable=not self._temporary)
+        self._presence = Presence(self._cameras)
+        self._uploads = HttpIngest(self._cameras, self._intake, self._presence)
+        self._desk = Desk(self._intake, self._clock)
+        self._tokens = Tokens(archive.index, self._accounts, self._clock)
+        await self._tokens.load()
+        sessions = Sessions(archive.index, self._accounts, self._clock, durable=not self._temporary)
         await sessions.load()
+        self._cameras.on_change = self._camera_changed
         self._runner = web.AppRunner(
             self._application(catalog, sessions),
             access_log=None,
@@ -177,24 +199,49 @@ class CameraServer:
 
     def _application(self, catalog: Catalog, sessions: Sessions) -> web.Application:
         public = self.settings.public_url
+        index, clock = catalog.index, self._clock
         pages = Pages(
             sessions,
-            self._owner,
+            self._accounts,
             self._links,
-            Throttle(self._clock),
+            Throttle(clock),
             cookie=f"camera-agent-{self._cameras.store_id}",
             temporary=self._temporary,
             secure=bool(public) and urlsplit(public).scheme == "https",
             on_setup=lambda: self._spawn(self._move()),
             on_logout=lambda key: self._live.end_session(key),
         )
-        self._live = Live(self._cameras, self._clock, pages.session)
+        rules = Allowed(pages, self._tokens, self._cameras, self._accounts)
+        self._live = Live(self._cameras, clock, pages.session)
+        self._streams = Streams(self._cameras, rules)
         names = Names(public, self.settings.host)
         app = web.Application(middlewares=[front(names, pages.message)], client_max_size=MAX_BODY_BYTES)
         app.on_response_prepare.append(add_headers)
-        self.routes = Routes(app, pages.role)
-        pages.add_to(self.routes)
-        Api(self._cameras, catalog, pages.role, self._notes).add_to(self.routes)
+        self.routes = Routes(app, rules)
+        api = Api(self._cameras, self._accounts, catalog, self._notes)
+        self._feed = NewsFeed(self._news, rules, api.visible)
+        shares, pairing = Shares(index, clock), Pairing(index, clock)
+        base, people = self._base, pages.log_out
+        for rooms in (
+            pages,
+            api,
+            Manage(
+                api,
+                self._cameras,
+                self._accounts,
+                catalog,
+                shares,
+                pairing,
+                clock,
+                base=base,
+                ftp_port=lambda: self.settings.ftp_port,
+            ),
+            People(self._accounts, self._cameras, self._tokens, base=base, log_out=people),
+            Sharing(shares, self._cameras, catalog, self._streams, clock, pages.page),
+            self._streams,
+            Upload(self._cameras, self._desk, self._presence),
+        ):
+            rooms.add_to(self.routes)
         self._metrics = Metrics(pages.role)
         self.routes.add("GET", "/metrics", Access.OPEN, self._metrics.handle)
         self.routes.add("GET", ROOT + "/news", Access.VIEWER, self._feed.handle)
@@ -203,8 +250,19 @@ class CameraServer:
         self._uploads.add_to(self.routes)
         return app
 
+    def _base(self, request: web.Request) -> str:
+        """Our address as the asker reached it, or as the settings say."""
+        if self.settings.public_url:
+            return self.settings.public_url.rstrip("/")
+        return f"{request.scheme}://{request.host}"
+
+    def _camera_changed(self, camera: Camera) -> None:
+        if self._cameras.get(camera.name) is None:
+            self._desk.forget(camera.name)
+            self._accounts.forget(camera.name)
+
     def _host(self) -> str:
-        return self.settings.host if self._temporary or self._owner.exists else LOOPBACK
+        return self.settings.host if self._temporary or self._accounts.owned else LOOPBACK
 
     def _listen(self, host: str) -> None:
         assert self._port is not None
@@ -230,6 +288,8 @@ class CameraServer:
                 version = await self._archive.index.foreign_version()
                 if version != seen:
                     await self._cameras.refresh()
+                    await self._accounts.load()
+                    await self._tokens.load()
                     seen = version
             except (OSError, sqlite3.Error) as e:
                 log.warning("the store %s cannot be read now: %s", self._archive.root, e)
@@ -241,6 +301,7 @@ class CameraServer:
         max_age_ns = round(self.settings.retention_days * DAY_NS)
         while True:
             try:
+                await self._cameras.end_due()
                 await self._archive.sweep(max_age_ns)
             except Exception:
                 log.exception("retention in %s", self._archive.root)

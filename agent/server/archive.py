@@ -26,6 +26,7 @@ SPOOL = re.compile(r"[0-9a-f]{16}\Z")
 SUFFIX = {ItemType.STILL: "jpg", ItemType.CLIP: "clip", ItemType.EVENT: "json"}
 ITEMS_PER_DIR = 1000
 DAY_NS = 86_400_000_000_000
+BY_CAMERA = ("items", "ranges", "dropped", "events", "grants", "links", "tokens", "shares", "past")
 
 
 class Outcome(Enum):
@@ -80,6 +81,10 @@ class Archive:
 
     async def close(self) -> None:
         await self.index.close()
+
+    def room_bytes(self) -> int:
+        """How much more may be stored before something must go."""
+        return max(0, shutil.disk_usage(self.root).free - self._min_free_bytes)
 
     def path(self, camera: str, spool: str, seq: int, type_: ItemType) -> Path:
         """Where the item's file is; only names that were checked may come here."""
@@ -221,16 +226,18 @@ class Archive:
             tx.conn.execute("DELETE FROM events WHERE camera=? AND spool=? AND number=?", key)
 
     async def erase(self, camera: str) -> None:
-        """Delete everything of a camera: its rows first, then its files."""
+        """Delete everything of a camera, so that neither its name nor its bytes are found in the store's files."""
 
-        def run(tx: Tx) -> None:
-            for table in ("items", "ranges", "dropped", "events", "past"):
+        def rows(tx: Tx) -> None:
+            for table in BY_CAMERA:
                 tx.conn.execute(f"DELETE FROM {table} WHERE camera=?", (camera,))
             for folder in ("items", "parts"):
                 shutil.rmtree(self.root / folder / camera, ignore_errors=True)
+            tx.conn.execute("DELETE FROM erasing WHERE camera=?", (camera,))
 
         if NAME.match(camera):
-            await self.index.write(run)
+            await self.index.write(rows)
+            await self.index.scrub()
 
 
 def _known(conn: sqlite3.Connection, camera: str) -> bool:

@@ -1,4 +1,4 @@
-"""The virtual cameras: their names, upload tokens, live frames and whether an agent is there."""
+"""The registry of virtual cameras: add, change, end, erase; who may upload; sessions that end with their camera."""
 
 from __future__ import annotations
 
@@ -8,94 +8,93 @@ import hmac
 import secrets
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.clock import Clock
 from agent.errors import UsageError
-from agent.frame import Frame
-from agent.hub import Hub
-from agent.media.wire import pack_live
 from agent.server.archive import NAME, Archive
+from agent.server.camera import Camera, CameraSettings
 from agent.server.index import Tx
 from agent.server.news import News
 
-GONE_NS = 30 * 86_400_000_000_000
-AWAY_NS = 10_000_000_000
+__all__ = ["Camera", "CameraSettings", "Cameras", "Keys"]
 
-PUT = "INSERT INTO cameras VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET token_hash=excluded.token_hash"
+GONE_NS = 30 * 86_400_000_000_000
+MAX_CAMERAS = 20_000
+REVOKED, DELETED = 4401, 4410
+LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: people type these into cameras
+
+PUT = (
+    "INSERT INTO cameras (name, token_hash, created_ns, login, password_hash, account, settings)"
+    " VALUES (?,?,?,?,?,?,?) ON CONFLICT (name) DO UPDATE SET token_hash=excluded.token_hash,"
+    " login=excluded.login, password_hash=excluded.password_hash, settings=excluded.settings"
+)
 
 Close = Callable[[int, str], object]
 
 
-class Camera:
-    """One virtual camera: `hub` carries its live frames; the rest is what people want to know of it."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Keys:
+    """What a device needs to upload to `name`, shown once: a token for agents; login and password for cameras."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.hub = Hub()
-        self.sessions = 0
-        self.since_ns = 0
-        self.last_frame_ns = 0
-        self.frames = 0
-        self.items = 0
-        self._packed: tuple[Frame, bytes] | None = None
+    name: str
+    token: str
+    login: str
+    password: str
 
-    @property
-    def connected(self) -> bool:
-        return self.sessions > 0
 
-    def publish(self, frame: Frame) -> None:
-        self.frames += 1
-        self.last_frame_ns = max(self.last_frame_ns, frame.wall_ns)
-        self.hub.publish(frame)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A camera as the index has it."""
 
-    def message(self, frame: Frame) -> bytes:
-        """The frame as a LIVE message, made once for all viewers."""
-        if self._packed is None or self._packed[0] is not frame:
-            self._packed = (frame, pack_live(frame))
-        return self._packed[1]
+    name: str
+    account: int
+    login: str
+    token_hash: bytes | None
+    password_hash: bytes | None
+    settings: str
 
-    def as_json(self) -> dict[str, Any]:
-        state = "up" if self.connected else "away" if self.since_ns else "waiting"
-        return {
-            "name": self.name,
-            "state": state,
-            "since_ms": self.since_ns / 1e6,
-            "last_frame_ms": self.last_frame_ns / 1e6,
-            "viewers": self.hub.readers,
-        }
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> _Row:
+        return cls(*(row[k] for k in ("name", "account", "login", "token_hash", "password_hash", "settings")))
 
 
 class Cameras:
-    """The registry. Tokens are 256 random bits, kept only as SHA-256."""
+    """Tokens are 256 random bits, passwords 100; both are kept only as SHA-256."""
 
     def __init__(self, archive: Archive, news: News, clock: Clock) -> None:
         self._archive = archive
         self._news = news
         self._clock = clock
         self._cameras: dict[str, Camera] = {}
-        self._tokens: dict[str, bytes | None] = {}
+        self._rows: dict[str, _Row] = {}
+        self._logins: dict[str, str] = {}
         self._gone: set[bytes] = set()
         self._salt = b""
         self._closers: dict[str, set[Close]] = {}
         self._changing = asyncio.Lock()
+        self.on_change: Callable[[Camera], object] = lambda camera: None
 
     async def load(self) -> None:
-        """Read the registry; call once before use."""
+        """Read the registry; call once before use. Finishes what a crash left of an erasure."""
         now = self._clock.wall_ns()
 
-        def run(tx: Tx) -> tuple[list[sqlite3.Row], list[sqlite3.Row], bytes]:
+        def run(tx: Tx) -> tuple[list[_Row], list[sqlite3.Row], list[str], bytes]:
             tx.conn.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_bytes(16),))
             tx.conn.execute("DELETE FROM gone WHERE at_ns < ?", (now - GONE_NS,))
             salt: bytes = tx.conn.execute("SELECT value FROM meta WHERE key='salt'").fetchone()[0]
-            cameras = tx.conn.execute("SELECT * FROM cameras ORDER BY name").fetchall()
-            return cameras, tx.conn.execute("SELECT hash FROM gone").fetchall(), salt
+            rows = [_Row.of(r) for r in tx.conn.execute("SELECT * FROM cameras ORDER BY name")]
+            erasing = [r["camera"] for r in tx.conn.execute("SELECT camera FROM erasing")]
+            return rows, tx.conn.execute("SELECT hash FROM gone").fetchall(), erasing, salt
 
-        cameras, gone, self._salt = await self._archive.index.write(run)
-        for row in cameras:
-            self._cameras[row["name"]] = Camera(row["name"])
-            self._tokens[row["name"]] = row["token_hash"]
+        rows, gone, erasing, self._salt = await self._archive.index.write(run)
+        for row in rows:
+            self._take(row)
         self._gone = {row["hash"] for row in gone}
+        for name in erasing:
+            await self._archive.erase(name)
+        await self.end_due()
 
     @property
     def store_id(self) -> str:
@@ -108,90 +107,166 @@ class Cameras:
     def get(self, name: str) -> Camera | None:
         return self._cameras.get(name)
 
-    async def add(self, name: str) -> str:
-        """Make the camera, or give it a new token; the answer is the token, which is nowhere else.
+    def as_json(self, camera: Camera) -> dict[str, Any]:
+        return camera.as_json(self._clock.wall_ns())
 
-        Raises UsageError for a name that is not 1 to 63 of a-z, 0-9 and '-'.
+    async def add(
+        self, name: str, account: int = 1, settings: CameraSettings | None = None, *, renew: bool = True
+    ) -> Keys:
+        """Make the camera, or (`renew`) give it new keys; the answer has them, they are nowhere else.
+
+        Where another account has a camera of that name, this one's gets a few letters more. Raises UsageError for
+        a name that is not 1 to 63 of a-z, 0-9 and '-', and for one that is taken and not to be renewed.
         """
-        token = secrets.token_urlsafe(32)
-        await self._put(name, _hash(token))
-        return token
+        _check_name(name)
+        async with self._changing:
+            if (there := self._cameras.get(name)) is not None:
+                if there.account != account:
+                    name = f"{name[:56]}-{_letters(6)}"
+                elif not renew:
+                    raise UsageError(f"there is a camera '{name}' already")
+                elif settings is None:
+                    settings = there.settings
+            if len(self._cameras) >= MAX_CAMERAS:
+                raise UsageError(f"this server has {MAX_CAMERAS} cameras already")
+            keys = Keys(name, secrets.token_urlsafe(32), f"cam-{_letters(8)}", _letters(20))
+            chosen = (settings or CameraSettings()).dumps()
+            await self._put(_Row(name, account, keys.login, _hash(keys.token), _hash(keys.password), chosen))
+        return keys
 
     async def local(self, name: str) -> Camera:
         """The camera of an agent in this process, made when it is new; nobody can upload to it."""
-        if name not in self._cameras:
-            await self._put(name, None)
-        return self._cameras[name]
-
-    async def _put(self, name: str, token_hash: bytes | None) -> None:
-        if not NAME.match(name):
-            raise UsageError(f"'{name[:80]}' cannot name a camera: 1 to 63 of a-z, 0-9 and '-'")
-        async with self._changing:
-            row = (name, token_hash, self._clock.wall_ns())
-            await self._archive.index.write(lambda tx: tx.conn.execute(PUT, row).rowcount)
-            self._adopt(name, token_hash)
-
-    def _adopt(self, name: str, token_hash: bytes | None) -> None:
-        """The camera is in the index, with this token: so it is here."""
-        self._close_sessions(name, 4401, "token revoked")
-        self._tokens[name] = token_hash
-        if name not in self._cameras:
-            self._cameras[name] = Camera(name)
-            self._news.tell("camera", self._cameras[name].as_json())
-
-    async def remove(self, name: str) -> None:
-        """End its sessions, erase its rows and files; only a salted hash of its token stays, for 30 days."""
+        _check_name(name)
         async with self._changing:
             if name not in self._cameras:
+                await self._put(_Row(name, 1, "", None, None, "{}"))
+        return self._cameras[name]
+
+    async def renew_token(self, name: str) -> str | None:
+        """Another token for an agent (pairing); the old one's sessions end. None when the camera is not there."""
+        async with self._changing:
+            if (row := self._rows.get(name)) is None or row.password_hash is None:
+                return None
+            token = secrets.token_urlsafe(32)
+            await self._put(replace(row, token_hash=_hash(token)))
+        return token
+
+    async def change(self, name: str, settings: CameraSettings) -> None:
+        """Other settings; a no-op for a camera that is gone."""
+        async with self._changing:
+            if (row := self._rows.get(name)) is not None:
+                await self._put(replace(row, settings=settings.dumps()))
+        await self.end_due()
+
+    async def _put(self, row: _Row) -> None:
+        now = self._clock.wall_ns()
+        args = (row.name, row.token_hash, now, row.login, row.password_hash, row.account, row.settings)
+        await self._archive.index.write(lambda tx: tx.conn.execute(PUT, args).rowcount)
+        self._adopt(row)
+
+    def _adopt(self, row: _Row) -> None:
+        """The camera is in the index like this: so it is here."""
+        old = self._rows.get(row.name)
+        if old is not None and (old.token_hash, old.password_hash) != (row.token_hash, row.password_hash):
+            self._close_sessions(row.name, REVOKED, "token revoked")
+        camera = self._take(row)
+        self._news.tell("camera", self.as_json(camera))
+        self.on_change(camera)
+
+    def _take(self, row: _Row) -> Camera:
+        if (old := self._rows.get(row.name)) is not None:
+            self._logins.pop(old.login, None)
+        try:
+            settings = CameraSettings.loads(row.settings)
+        except ValueError:
+            settings = CameraSettings()
+        camera = self._cameras.setdefault(row.name, Camera(row.name))
+        camera.account, camera.login, camera.settings = row.account, row.login, settings
+        self._rows[row.name] = row
+        if row.login:
+            self._logins[row.login] = row.name
+        return camera
+
+    async def remove(self, name: str) -> None:
+        """End its sessions, erase its rows and files; only salted hashes of its keys stay, for 30 days."""
+        async with self._changing:
+            if (row := self._rows.get(name)) is None:
                 return
-            token_hash = self._tokens[name]
-            now = self._clock.wall_ns()
-
-            def run(tx: Tx) -> None:
-                tx.conn.execute("DELETE FROM cameras WHERE name=?", (name,))
-                if token_hash is not None:
-                    tx.conn.execute("INSERT OR REPLACE INTO gone VALUES (?,?)", (self._salted(token_hash), now))
-
-            await self._archive.index.write(run)
-            if token_hash is not None:
-                self._gone.add(self._salted(token_hash))
+            await self._archive.index.write(lambda tx: self._forget(tx, row, erase=True))
+            self._gone |= set(self._tombstones(row))
             self._drop(name)
             await self._archive.erase(name)
 
+    async def end_due(self) -> None:
+        """End the cameras whose time is over, also while the server was down: erase them, or end their ways in."""
+        now = self._clock.wall_ns()
+        for camera in [c for c in self._cameras.values() if c.ended(now)]:
+            if camera.settings.at_end == "burn":
+                await self.remove(camera.name)
+                continue
+            async with self._changing:
+                row = self._rows.get(camera.name)
+                if row is None or (row.password_hash is None and row.token_hash is None):
+                    continue
+                await self._archive.index.write(lambda tx, row=row: self._forget(tx, row, erase=False))  # type: ignore[misc]
+                self._gone |= set(self._tombstones(row))
+                self._close_sessions(camera.name, DELETED, "camera ended")
+                self._adopt(replace(row, token_hash=None, password_hash=None, login=""))
+
+    def _tombstones(self, row: _Row) -> list[bytes]:
+        return [self._salted(h) for h in (row.token_hash, row.password_hash) if h is not None]
+
+    def _forget(self, tx: Tx, row: _Row, *, erase: bool) -> None:
+        now = self._clock.wall_ns()
+        tx.conn.executemany("INSERT OR REPLACE INTO gone VALUES (?,?)", [(h, now) for h in self._tombstones(row)])
+        if not erase:
+            args = (row.name,)
+            tx.conn.execute("UPDATE cameras SET token_hash=NULL, password_hash=NULL, login='' WHERE name=?", args)
+            return
+        tx.conn.execute("DELETE FROM cameras WHERE name=?", (row.name,))
+        tx.conn.execute("INSERT OR IGNORE INTO erasing VALUES (?)", (row.name,))
+
     def _drop(self, name: str) -> None:
-        del self._tokens[name], self._cameras[name]
-        self._close_sessions(name, 4410, "camera deleted")
+        camera = self._cameras.pop(name)
+        self._logins.pop(self._rows.pop(name).login, None)
+        self._close_sessions(name, DELETED, "camera deleted")
         self._news.tell("camera", {"name": name, "state": "deleted"})
+        self.on_change(camera)
 
     async def refresh(self) -> None:
         """Notice what another process (`virtual add`, `virtual delete`) did to the index."""
 
-        def read(conn: sqlite3.Connection) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
-            cameras = conn.execute("SELECT name, token_hash FROM cameras").fetchall()
-            return cameras, conn.execute("SELECT hash FROM gone").fetchall()
+        def read(conn: sqlite3.Connection) -> tuple[list[_Row], list[sqlite3.Row]]:
+            rows = [_Row.of(r) for r in conn.execute("SELECT * FROM cameras")]
+            return rows, conn.execute("SELECT hash FROM gone").fetchall()
 
         async with self._changing:
             rows, gone = await self._archive.index.read(read)
             self._gone = {row["hash"] for row in gone}
-            there = {row["name"]: row["token_hash"] for row in rows}
+            there = {row.name: row for row in rows}
             for name in [n for n in self._cameras if n not in there]:
                 self._drop(name)
-            for name, token_hash in there.items():
-                if name not in self._cameras or self._tokens[name] != token_hash:
-                    self._adopt(name, token_hash)
+            for name, row in there.items():
+                if self._rows.get(name) != row:
+                    self._adopt(row)
 
     def _salted(self, token_hash: bytes) -> bytes:
         return hashlib.sha256(self._salt + token_hash).digest()
 
     def check(self, name: str, token: str) -> int:
-        """The HTTP status for an upload to `name` with this token: 200, 401, 404 or 410."""
+        """The HTTP status for an upload to `name` with this token or password: 200, 401, 404 or 410."""
         given = _hash(token)
         if self._salted(given) in self._gone:
             return 410
-        if name not in self._cameras:
+        if (row := self._rows.get(name)) is None:
             return 404
-        expected = self._tokens[name]
-        return 200 if expected is not None and hmac.compare_digest(expected, given) else 401
+        right = [hmac.compare_digest(h, given) for h in (row.token_hash, row.password_hash) if h is not None]
+        return 200 if any(right) else 401
+
+    def login(self, login: str, password: str) -> Camera | None:
+        """The camera that this upload login is for; None when it is wrong or its camera is deleted."""
+        name = self._logins.get(login) or (login if login in self._cameras else "")
+        return self._cameras[name] if name and self.check(name, password) == 200 else None
 
     def remember(self, camera: Camera, close: Close) -> None:
         """`close(code, reason)` will be called when whatever has to do with the camera must end."""
@@ -221,7 +296,7 @@ class Cameras:
     def _turn(self, camera: Camera) -> None:
         camera.since_ns = self._clock.wall_ns()
         if camera.name in self._cameras:
-            self._news.tell("camera", camera.as_json())
+            self._news.tell("camera", self.as_json(camera))
 
     def _close_sessions(self, name: str, code: int, reason: str) -> None:
         for close in list(self._closers.get(name, ())):
@@ -230,6 +305,15 @@ class Cameras:
     def close_all(self, code: int, reason: str) -> None:
         for name in list(self._closers):
             self._close_sessions(name, code, reason)
+
+
+def _check_name(name: str) -> None:
+    if not NAME.match(name):
+        raise UsageError(f"'{name[:80]}' cannot name a camera: 1 to 63 of a-z, 0-9 and '-'")
+
+
+def _letters(count: int) -> str:
+    return "".join(secrets.choice(LETTERS) for _ in range(count))
 
 
 def _hash(token: str) -> bytes:

@@ -8,14 +8,16 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent.clock import Clock
 from agent.frame import ItemType
-from agent.server.archive import Archive
+from agent.server.archive import DAY_NS, Archive
+from agent.server.index import Index
 
+AMONG = "camera IN (SELECT value FROM json_each(?))"
 CURSOR = re.compile(r"(-?\d{1,19})-(\d{1,18})\Z")
 SILENT_NS = 20_000_000_000
 _PLAIN = (
@@ -65,6 +67,7 @@ class StoredEvent:
     frames: int
     clips: int
     bytes: int
+    kept: bool
     thumb: tuple[int, int, int] | None
 
     @property
@@ -93,6 +96,7 @@ class StoredEvent:
             "bytes": self.bytes,
             "thumb": thumb,
             "cursor": self.cursor,
+            "kept": self.kept,
         }
 
 
@@ -103,12 +107,14 @@ class Catalog:
         self._archive = archive
         self._clock = clock
 
-    async def events(self, camera: str | None = None, limit: int = 50, before: str | None = None) -> list[StoredEvent]:
+    @property
+    def index(self) -> Index:
+        """The index that it asks, for what else is kept there."""
+        return self._archive.index
+
+    async def events(self, cameras: list[str], limit: int = 50, before: str | None = None) -> list[StoredEvent]:
         """Newest first; `before` is the `cursor` of the last one seen. Raises ValueError for another text."""
-        where, args = ["1"], list[Any]()
-        if camera is not None:
-            where.append("camera=?")
-            args.append(camera)
+        where, args = [AMONG], list[Any]([json.dumps(cameras)])
         if before is not None:
             at_ns, id_ = _cursor(before)
             where.append("(at_ns, id) < (?, ?)")
@@ -127,7 +133,7 @@ class Catalog:
 
     async def running(self, camera: str) -> StoredEvent | None:
         """The camera's newest event when it is going on now."""
-        newest = await self.events(camera, 1)
+        newest = await self.events([camera], 1)
         return newest[0] if newest and newest[0].state == "open" else None
 
     async def clips(self, event: StoredEvent) -> list[StoredItem]:
@@ -162,10 +168,28 @@ class Catalog:
         size = item.bytes - start if length is None else length
         return await asyncio.to_thread(_pread, item.path, start, size)
 
-    async def totals(self) -> tuple[int, int]:
-        """(events, bytes) in the store."""
-        rows = await self._all("SELECT (SELECT count(*) FROM events), (SELECT COALESCE(SUM(bytes), 0) FROM items)", ())
+    async def totals(self, cameras: list[str]) -> tuple[int, int]:
+        """(events, bytes) of these cameras."""
+        sql = (
+            f"SELECT (SELECT count(*) FROM events WHERE {AMONG}),"
+            f" (SELECT COALESCE(SUM(bytes), 0) FROM items WHERE {AMONG})"
+        )
+        names = json.dumps(cameras)
+        rows = await self._all(sql, (names, names))
         return int(rows[0][0]), int(rows[0][1])
+
+    async def stored(self, camera: str, quota_bytes: int | None) -> dict[str, Any]:
+        """What the camera's recordings take, and for how many days there is room at the rate of the last day."""
+        since = self._clock.wall_ns() - DAY_NS
+        rows = await self._all(
+            "SELECT COALESCE(SUM(bytes), 0), count(*), COALESCE(SUM(CASE WHEN stored_ns>? THEN bytes END), 0),"
+            " (SELECT count(*) FROM events WHERE camera=?) FROM items WHERE camera=?",
+            (since, camera, camera),
+        )
+        held, items, day, events = (int(v) for v in rows[0])
+        room = min(self._archive.room_bytes(), quota_bytes - held if quota_bytes else 2**62)
+        days = round(max(0, room) / day, 1) if day else None
+        return {"bytes": held, "items": items, "events": events, "bytes_a_day": day, "days_left": days}
 
     async def _all(self, sql: str, args: tuple[Any, ...]) -> list[sqlite3.Row]:
         query: Callable[[sqlite3.Connection], list[sqlite3.Row]] = lambda conn: conn.execute(sql, args).fetchall()  # noqa: E731
@@ -185,7 +209,16 @@ class Catalog:
         if row["thumb_seq"] is not None:
             thumb = (row["thumb_seq"], row["thumb_start"], row["thumb_length"])
         plain = {k: row[k] for k in _PLAIN}
-        return StoredEvent(**plain, state=state, boxes=json.loads(row["boxes"]), thumb=thumb)
+        kept = bool(row["kept"])
+        return StoredEvent(**plain, state=state, boxes=json.loads(row["boxes"]), kept=kept, thumb=thumb)
+
+    async def keep(self, event: StoredEvent, kept: bool) -> StoredEvent:
+        """Mark the event so that retention passes over it, or not any more."""
+        args = (int(kept), event.id)
+        await self._archive.index.write(
+            lambda tx: tx.conn.execute("UPDATE events SET kept=? WHERE id=?", args).rowcount
+        )
+        return replace(event, kept=kept)
 
 
 def _cursor(text: str) -> tuple[int, int]:

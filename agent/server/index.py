@@ -17,6 +17,7 @@ from agent.server.schema import MIGRATIONS
 
 T = TypeVar("T")
 MAX_JOBS = 64
+MAX_VACUUM_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class _Job:
     run: Callable[[Tx], Any]
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Any]
+    alone: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -76,6 +78,7 @@ class Index:
     def _connect(self) -> sqlite3.Connection:
         conn = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
         conn.row_factory = sqlite3.Row
+        conn.execute("PRAGMA secure_delete=ON")
         conn.execute("PRAGMA journal_mode=WAL")
         conn.execute("PRAGMA synchronous=" + ("FULL" if self._durable else "OFF"))
         return conn
@@ -87,6 +90,16 @@ class Index:
         self._jobs.put(job)
         result: T = await job.done
         return result
+
+    async def scrub(self) -> None:
+        """Leave nothing of what was deleted in the files: neither in the log nor in free places of pages.
+
+        `secure_delete` overwrites what is deleted; moving rows between pages leaves copies, which only VACUUM removes.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(_scrub, loop, loop.create_future(), alone=True)
+        self._jobs.put(job)
+        await job.done
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run `query` on the reader's connection; it sees every transaction that was acknowledged before."""
@@ -121,8 +134,11 @@ class Index:
                     break
                 item = self._jobs.get()
             ended = item is None
+            if together := [job for job in jobs if not job.alone]:
+                self._commit(together)
+            if lone := [job for job in jobs if job.alone]:
+                self._run_alone(lone)
             if jobs:
-                self._commit(jobs)
                 for job in jobs:
                     job.deliver()
 
@@ -143,6 +159,14 @@ class Index:
             for job in jobs:
                 job.error = job.error or e
 
+    def _run_alone(self, jobs: list[_Job]) -> None:
+        """Once for all that ask for it, outside a transaction."""
+        try:
+            jobs[0].run(Tx(self._conn))
+        except sqlite3.Error as e:
+            for job in jobs:
+                job.error = e
+
     def _attempt(self, job: _Job, tx: Tx) -> None:
         tx.conn.execute("SAVEPOINT job")
         try:
@@ -152,6 +176,13 @@ class Index:
             if tx.conn.in_transaction:
                 tx.conn.execute("ROLLBACK TO job")
         tx.conn.execute("RELEASE job")
+
+
+def _scrub(tx: Tx) -> None:
+    pages = int(tx.conn.execute("PRAGMA page_count").fetchone()[0])
+    if pages * int(tx.conn.execute("PRAGMA page_size").fetchone()[0]) <= MAX_VACUUM_BYTES:
+        tx.conn.execute("VACUUM")
+    tx.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def sync_dir(path: Path) -> None:

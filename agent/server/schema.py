@@ -45,6 +45,41 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE past (
             camera TEXT NOT NULL, spool TEXT NOT NULL, block INTEGER NOT NULL, digests BLOB NOT NULL,
             PRIMARY KEY (camera, spool, block)
+        ) WITHOUT ROWID""",
+    ),
+    (
+        "ALTER TABLE cameras ADD COLUMN login TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE cameras ADD COLUMN password_hash BLOB",
+        "ALTER TABLE cameras ADD COLUMN account INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE cameras ADD COLUMN settings TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE events ADD COLUMN kept INTEGER NOT NULL DEFAULT 0",
+        """CREATE TABLE accounts (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL,
+            salt BLOB NOT NULL, hash BLOB NOT NULL
+        )""",
+        "INSERT INTO accounts SELECT 1, name, 'owner', salt, hash FROM owner",
+        "DROP TABLE owner",
+        "DROP TABLE sessions",
+        """CREATE TABLE sessions (
+            hash BLOB PRIMARY KEY, account INTEGER NOT NULL, expires_ns INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE TABLE erasing (camera TEXT PRIMARY KEY) WITHOUT ROWID",
+        """CREATE TABLE grants (
+            account INTEGER NOT NULL, camera TEXT NOT NULL, PRIMARY KEY (account, camera)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE links (
+            hash BLOB PRIMARY KEY, kind TEXT NOT NULL, account INTEGER NOT NULL, camera TEXT NOT NULL,
+            expires_ns INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE tokens (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE, account INTEGER NOT NULL,
+            name TEXT NOT NULL, scope TEXT NOT NULL, camera TEXT NOT NULL, created_ns INTEGER NOT NULL,
+            expires_ns INTEGER NOT NULL
+        )""",
+        """CREATE TABLE shares (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE, account INTEGER NOT NULL,
+            camera TEXT NOT NULL, event INTEGER NOT NULL, created_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL,
+            views INTEGER NOT NULL DEFAULT 0
         )""",
     ),
 )

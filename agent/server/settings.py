@@ -21,6 +21,9 @@ class ServerSettings:
 
     The oldest recordings go after `retention_days`, or earlier when they take more than `max_mib` (or
     `max_bytes`, the smaller counts). `public_url` is how people reach the page when a proxy stands in front.
+    `ftp_port` None: no FTP ingest. `ftp_passive_ports` is the range for data ("0-0": any free one), `ftp_address`
+    what passive answers say instead of the address that was reached (behind NAT). `tls_cert` and `tls_key` are PEM
+    files; with them everything is https and FTP offers AUTH TLS.
     Raises ConfigError for values that contradict themselves.
     """
 
@@ -31,6 +34,11 @@ class ServerSettings:
     max_bytes: Annotated[int, Field(ge=MIB)] | None = None
     max_mib: Annotated[int, Field(ge=1)] | None = None
     public_url: str | None = None
+    ftp_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    ftp_passive_ports: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-0"
+    ftp_address: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
     def __post_init__(self) -> None:
         if self.public_url is not None:

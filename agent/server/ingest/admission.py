@@ -9,6 +9,8 @@ from aiohttp import web
 
 from agent.server.cameras import Camera, Cameras
 
+CHALLENGE = 'Basic realm="camera", charset="UTF-8", Bearer'
+
 
 def token_of(authorization: str) -> str:
     """The upload token in an `Authorization` header, "" for none."""
@@ -30,7 +32,7 @@ async def admit(cameras: Cameras, request: web.Request) -> Camera:
         await cameras.refresh()
         status = cameras.check(name, token)
     if status == 401:
-        raise web.HTTPUnauthorized(text="bad token", headers={"WWW-Authenticate": "Bearer"})
+        raise web.HTTPUnauthorized(text="bad token", headers={"WWW-Authenticate": CHALLENGE})
     if status == 410:
         raise web.HTTPGone(text="this camera was deleted")
     camera = cameras.get(name)

@@ -93,12 +93,12 @@ class Head:
 class HttpIngest:
     """All requests that bring items. Everything is under the bounds above, for each camera."""
 
-    def __init__(self, cameras: Cameras, intake: Intake) -> None:
+    def __init__(self, cameras: Cameras, intake: Intake, presence: Presence) -> None:
         self._cameras = cameras
         self._intake = intake
         self._parts = Parts(intake.archive.root / "parts")
         self._parts.sweep(started=True)
-        self._presence = Presence(cameras)
+        self._presence = presence
         self._running: Counter[str] = Counter()
         self._big = asyncio.Semaphore(BIG_AT_ONCE)
         self._locks: dict[Key, asyncio.Lock] = {}
@@ -112,9 +112,6 @@ class HttpIngest:
             ("GET", ROOT + "/ack", self._ack),
         ):
             routes.add(method, path, Access.TOKEN, self._guarded(handler))
-
-    def close(self) -> None:
-        self._presence.close()
 
     def _guarded(self, handler: Any) -> Any:
         async def run(request: web.Request) -> web.StreamResponse:

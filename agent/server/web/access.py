@@ -6,17 +6,22 @@ import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from agent.server.accounts import GUEST, MEMBER, OWNER, Who
+from agent.server.web.openapi import Op
+
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Roles = Callable[[web.Request], str | None]
 
+WHO = "who"
 UPLINK = "/v1/"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEADERS = {
@@ -32,41 +37,89 @@ HEADERS = {
 
 
 class Access(Enum):
-    """What a route asks for: nothing, an upload token (checked by the route), a viewer, the owner."""
+    """What a route asks for. Where a route names a camera, it asks for that camera's.
+
+    OPEN: nothing. TOKEN: an upload credential, checked by the route. VIEWER: whoever was let in and may see it.
+    MANAGE: whose it is. ACCOUNT: a person, not a guest. ADMIN: the server's owner.
+    """
 
     OPEN = "open"
     TOKEN = "token"
     VIEWER = "viewer"
-    OWNER = "owner"
+    MANAGE = "manage"
+    ACCOUNT = "account"
+    ADMIN = "admin"
 
-    def admits(self, role: str | None) -> bool:
-        if self is Access.VIEWER:
-            return role in ("viewer", "owner")
-        return self is not Access.OWNER or role == "owner"
+    def admits(self, who: Who) -> bool:
+        """As far as can be said without knowing the camera."""
+        if self is Access.MANAGE:
+            return who.manage and who.role in (OWNER, MEMBER)
+        if self is Access.ACCOUNT:
+            return who.manage and who.role != GUEST and not who.camera
+        if self is Access.ADMIN:
+            return who.manage and who.role == OWNER and not who.camera
+        return True
+
+
+class Rules(Protocol):
+    """Who asks, and what they may."""
+
+    def who(self, request: web.Request) -> Who | None: ...
+
+    def may(self, who: Who, camera: str, manage: bool) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One declared way in; `op` is what the API's description says of it."""
+
+    method: str
+    path: str
+    access: Access
+    op: Op | None
 
 
 class Routes:
     """Adds routes, each with its permission; there is no other way in."""
 
-    def __init__(self, app: web.Application, role: Roles) -> None:
+    def __init__(self, app: web.Application, rules: Rules) -> None:
         self._app = app
-        self._role = role
-        self.declared: dict[tuple[str, str], Access] = {}
+        self._rules = rules
+        self.declared: dict[tuple[str, str], Route] = {}
 
-    def add(self, method: str, path: str, access: Access, handler: Handler) -> None:
+    def add(self, method: str, path: str, access: Access, handler: Handler, op: Op | None = None) -> None:
         async def guarded(request: web.Request) -> web.StreamResponse:
-            role = self._role(request)
-            if access.admits(role):
-                return await handler(request)
-            if role is None and not is_api(request) and request.method in SAFE_METHODS:
-                raise web.HTTPSeeOther("/login")
-            raise web.HTTPForbidden(text="only the owner may") if role else web.HTTPUnauthorized(text="log in first")
+            if access not in (Access.OPEN, Access.TOKEN):
+                self._admit(request, access)
+            return await handler(request)
 
-        self.declared[method, path] = access
+        self.declared[method, path] = Route(method, path, access, op)
         if method == "GET":
             self._app.router.add_get(path, guarded, allow_head=True)
         else:
             self._app.router.add_route(method, path, guarded)
+
+    def _admit(self, request: web.Request, access: Access) -> None:
+        """Raise unless whoever asks may; a camera that they may not see is not there."""
+        who = self._rules.who(request)
+        if who is None:
+            if not is_api(request) and request.method in SAFE_METHODS:
+                raise web.HTTPSeeOther("/login")
+            raise web.HTTPUnauthorized(text="log in first", headers={"WWW-Authenticate": "Bearer"})
+        request[WHO] = who
+        camera = request.match_info.get("camera")
+        if camera is not None and not self._rules.may(who, camera, False):
+            raise web.HTTPNotFound(text="no such camera")
+        if not access.admits(who) or (
+            camera is not None and access is Access.MANAGE and not self._rules.may(who, camera, True)
+        ):
+            raise web.HTTPForbidden(text="you may not do this")
+
+
+def asking(request: web.Request) -> Who:
+    """Who asks; only in routes that let nobody in unasked."""
+    who: Who = request[WHO]
+    return who
 
 
 def is_api(request: web.Request) -> bool:
@@ -125,9 +178,21 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     response.headers.pop("Server", None)
 
 
-def problem(status: int, title: str, detail: str, headers: dict[str, str]) -> web.Response:
+class Invalid(web.HTTPBadRequest):
+    """A body that is not what the route takes; `errors` says where, as JSON pointers."""
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__(text="; ".join(f"{e['pointer'] or 'body'}: {e['detail']}" for e in errors))
+        self.errors = errors
+
+
+def problem(
+    status: int, title: str, detail: str, headers: dict[str, str], errors: list[dict[str, str]] | None = None
+) -> web.Response:
     """An error for programs (RFC 9457)."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if errors:
+        body["errors"] = errors
     return web.json_response(body, status=status, headers=headers, content_type="application/problem+json")
 
 
@@ -136,6 +201,7 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        errors: list[dict[str, str]] | None = None
         try:
             check_origin(request, names)
             return await handler(request)
@@ -144,6 +210,7 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
                 raise
             kept = {k: v for k, v in e.headers.items() if k.lower() not in ("content-type", "content-length")}
             status, reason, detail = e.status, e.reason, e.text or ""
+            errors = getattr(e, "errors", None)
         except ConnectionError:
             raise
         except Exception:
@@ -151,7 +218,7 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
             kept, status, reason, detail = {}, 500, "Internal Server Error", "internal error"
         detail = "" if detail == f"{status}: {reason}" else detail
         if is_api(request):
-            return problem(status, reason, detail, kept)
+            return problem(status, reason, detail, kept, errors)
         response = page(status, detail or reason)
         response.headers.extend(kept)
         return response

@@ -1,118 +1,135 @@
-"""The API under /api/v1: cameras, events, and their original bytes (docs/api.md)."""
+"""The API under /api/v1 for looking: cameras, events, and their original bytes (docs/api.md)."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
+from pydantic import ValidationError
 
 from agent import __version__
-from agent.errors import UsageError
 from agent.frame import Codec, ItemType
 from agent.media import clip
+from agent.server.accounts import Accounts, Who
 from agent.server.cameras import Camera, Cameras
 from agent.server.catalog import Catalog, StoredEvent, StoredItem
-from agent.server.web.access import Access, Routes
+from agent.server.web import shapes
+from agent.server.web.access import Access, Invalid, Routes, asking
+from agent.server.web.openapi import Op, adapter, describe
 
 ITEM = re.compile(r"([0-9a-f]{16})-([1-9]\d{0,18})\Z")
 FOREVER = "private, max-age=31536000, immutable"
 ROOT = "/api/v1"
+LIMIT = {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+JPEG, ITEM_PATH, EVENT_ID = "image/jpeg", r"[0-9a-f]{16}-[1-9]\d{0,18}", r"\d{1,15}"
 
 
 class Api:
     """`notes` is what the server's host wants the page to say."""
 
-    def __init__(
-        self,
-        cameras: Cameras,
-        catalog: Catalog,
-        role: Callable[[web.Request], str | None],
-        notes: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, cameras: Cameras, accounts: Accounts, catalog: Catalog, notes: Mapping[str, Any]) -> None:
         self._cameras = cameras
+        self._accounts = accounts
         self._catalog = catalog
-        self._role = role
         self._notes = dict(notes)
 
     def add_to(self, routes: Routes) -> None:
         camera = ROOT + "/cameras/{camera}"
-        item = camera + "/items/{item}"
-        routes.add("GET", ROOT + "/about", Access.VIEWER, self._about)
-        routes.add("GET", ROOT + "/cameras", Access.VIEWER, self._list)
-        routes.add("POST", ROOT + "/cameras", Access.OWNER, self._add)
-        routes.add("GET", camera, Access.VIEWER, self._show)
-        routes.add("DELETE", camera, Access.OWNER, self._delete)
-        routes.add("GET", camera + "/stills", Access.VIEWER, self._stills)
-        routes.add("GET", item, Access.VIEWER, self._item)
-        routes.add("GET", item + "/frames", Access.VIEWER, self._frames)
-        routes.add("GET", item + r"/frames/{n:\d{1,6}}.jpg", Access.VIEWER, self._frame)
-        routes.add("GET", ROOT + "/events", Access.VIEWER, self._events)
-        routes.add("GET", ROOT + r"/events/{id:\d{1,15}}", Access.VIEWER, self._event)
-        routes.add("GET", ROOT + r"/events/{id:\d{1,15}}/thumb.jpg", Access.VIEWER, self._thumb)
+        item = camera + f"/items/{{item:{ITEM_PATH}}}"
+        event = ROOT + f"/events/{{id:{EVENT_ID}}}"
+        page = {"camera": {"type": "string"}, "limit": LIMIT, "before": {"type": "string", "maxLength": 60}}
+        see = Access.VIEWER
+
+        def get(path: str, handler: Any, summary: str, **op: Any) -> None:
+            routes.add("GET", path, see, handler, Op(summary, **op))
+
+        async def description(request: web.Request) -> web.Response:
+            return web.json_response(describe(routes.declared.values(), __version__))
+
+        routes.add("GET", ROOT + "/openapi.json", Access.OPEN, description)
+        get(ROOT + "/about", self._about, "The server, and who asks", answer=shapes.AboutJson)
+        get(ROOT + "/cameras", self._list, "The cameras that may be seen", answer=shapes.CamerasJson)
+        get(camera, self.show, "One camera", answer=shapes.CameraDetailJson)
+        get(
+            camera + "/stills",
+            self._stills,
+            "Single pictures, newest first",
+            answer=shapes.StillsJson,
+            query={"limit": LIMIT},
+        )
+        get(camera + "/latest.jpg", self._latest, "The newest picture", media=JPEG)
+        get(item, self._item, "An item's original bytes (ETag, Range)", media="application/octet-stream")
+        get(item + "/frames", self._frames, "A clip's frames", answer=shapes.FramesJson)
+        get(item + r"/frames/{n:\d{1,6}}.jpg", self._frame, "One frame as the camera sent it", media=JPEG)
+        get(ROOT + "/events", self._events, "Events, newest first", answer=shapes.EventsJson, query=page)
+        get(event, self._event, "One event with its items", answer=shapes.EventDetailJson)
+        get(event + "/thumb.jpg", self._thumb, "A picture of the event", media=JPEG)
 
     async def _about(self, request: web.Request) -> web.Response:
-        events, stored = await self._catalog.totals()
-        body = {"version": __version__, "role": self._role(request), "events": events, "bytes": stored}
-        return web.json_response(body | {"notes": self._notes})
+        who = asking(request)
+        events, stored = await self._catalog.totals(self.visible(who))
+        account = self._accounts.get(who.account)
+        body = {"version": __version__, "role": who.role, "events": events, "bytes": stored}
+        return web.json_response(body | {"account": account.name if account else "", "notes": self._notes})
+
+    def visible(self, who: Who) -> list[str]:
+        return [c.name for c in self._cameras.all() if self._accounts.may(who, c)]
+
+    def _camera_json(self, camera: Camera, who: Who) -> dict[str, Any]:
+        return self._cameras.as_json(camera) | {"mine": self._accounts.may(who, camera, manage=True)}
 
     async def _list(self, request: web.Request) -> web.Response:
-        return web.json_response({"cameras": [c.as_json() for c in self._cameras.all()]})
+        who = asking(request)
+        seen = [self._camera_json(c, who) for c in self._cameras.all() if self._accounts.may(who, c)]
+        return web.json_response({"cameras": seen})
 
-    async def _add(self, request: web.Request) -> web.Response:
-        name = (await _body(request)).get("name")
-        if not isinstance(name, str):
-            raise web.HTTPBadRequest(text='expected {"name": "…"}')
-        if self._cameras.get(name) is not None:
-            raise web.HTTPConflict(text=f"there is a camera '{name}' already")
-        try:
-            token = await self._cameras.add(name)
-        except UsageError as e:
-            raise web.HTTPBadRequest(text=str(e)) from None
-        scheme = "wss" if request.secure else "ws"
-        body = {"name": name, "token": token, "url": f"{scheme}://{request.host}", "path": f"/v1/cam/{name}/stream"}
-        return web.json_response(body, status=201, headers={"Location": f"{ROOT}/cameras/{name}"})
+    async def show(self, request: web.Request) -> web.Response:
+        who, camera = asking(request), self._camera(request)
+        mine = self._accounts.may(who, camera, manage=True)
+        stored = await self._catalog.stored(camera.name, camera.settings.quota_bytes)
+        body = self._camera_json(camera, who) | {"stored": stored}
+        body |= {"settings": camera.settings.as_json() if mine else None, "login": camera.login if mine else None}
+        return web.json_response(body)
 
-    async def _show(self, request: web.Request) -> web.Response:
-        return web.json_response(self._camera(request).as_json())
-
-    async def _delete(self, request: web.Request) -> web.Response:
-        await self._cameras.remove(self._camera(request).name)
-        return web.Response(status=204)
+    async def _latest(self, request: web.Request) -> web.Response:
+        frame = self._camera(request).hub.latest
+        if frame is None or frame.codec is not Codec.JPEG:
+            raise web.HTTPNotFound(text="no picture yet")
+        return web.Response(body=frame.data, content_type=JPEG, headers={"X-Time-Ms": f"{frame.wall_ns / 1e6:.3f}"})
 
     async def _stills(self, request: web.Request) -> web.Response:
         items = await self._catalog.stills(self._camera(request).name, _limit(request))
         return web.json_response({"stills": [item_json(i) for i in items]})
 
     async def _events(self, request: web.Request) -> web.Response:
-        limit = _limit(request)
+        limit, seen = _limit(request), self.visible(asking(request))
+        if (one := request.query.get("camera")) is not None:
+            seen = [name for name in seen if name == one]
         try:
-            found = await self._catalog.events(request.query.get("camera"), limit, request.query.get("before"))
+            found = await self._catalog.events(seen, limit, request.query.get("before"))
         except ValueError as e:
             raise web.HTTPBadRequest(text=str(e)) from None
         more = found[-1].cursor if len(found) == limit else None
         return web.json_response({"events": [e.as_json() for e in found], "next": more})
 
     async def _event(self, request: web.Request) -> web.Response:
-        event = await self._stored_event(request)
+        event = await self.stored_event(request)
         clips = [item_json(i) for i in await self._catalog.clips(event)]
         return web.json_response(event.as_json() | {"items": clips})
 
     async def _thumb(self, request: web.Request) -> web.Response:
-        data = await self._catalog.thumb(await self._stored_event(request))
+        data = await self._catalog.thumb(await self.stored_event(request))
         if data is None:
             raise web.HTTPNotFound(text="no picture of this event")
         return web.Response(body=data, content_type="image/jpeg", headers={"Cache-Control": FOREVER})
 
-    async def _item(self, request: web.Request) -> web.Response:
+    async def _item(self, request: web.Request) -> web.StreamResponse:
         item = await self._stored_item(request)
-        headers = _media_headers(item)
-        if any(e.value == item.sha256.hex() for e in request.if_none_match or ()):
-            return web.Response(status=304, headers=headers)
         data = await self._content(item)
-        return web.Response(body=data, content_type=item.type.media_type, headers=headers)
+        name = f"{item.camera}-{item.spool}-{item.path.name}"
+        return media(request, data, item.sha256.hex(), item.type.media_type, name)
 
     async def _frames(self, request: web.Request) -> web.Response:
         item, _, entries = await self._clip(request)
@@ -124,6 +141,7 @@ class Api:
                 "wall_ns": e.wall_ns,
                 "codec": e.codec.name.lower(),
                 "preroll": bool(e.flags & clip.PREROLL),
+                "truncated": bool(e.flags & clip.TRUNCATED),
                 "start": e.start,
                 "bytes": e.length,
             }
@@ -132,12 +150,12 @@ class Api:
         return web.json_response({"frames": frames})
 
     async def _frame(self, request: web.Request) -> web.Response:
-        _, data, entries = await self._clip(request)
+        item, data, entries = await self._clip(request)
         n = int(request.match_info["n"])
         if n >= len(entries) or entries[n].codec is not Codec.JPEG:
             raise web.HTTPNotFound(text="no such picture")
         picture = data[entries[n].start : entries[n].start + entries[n].length]
-        return web.Response(body=picture, content_type="image/jpeg", headers={"Cache-Control": FOREVER})
+        return media(request, picture, f"{item.sha256.hex()[:32]}-{n}", JPEG)
 
     def _camera(self, request: web.Request) -> Camera:
         camera = self._cameras.get(request.match_info["camera"])
@@ -145,10 +163,14 @@ class Api:
             raise web.HTTPNotFound(text="no such camera")
         return camera
 
-    async def _stored_event(self, request: web.Request) -> StoredEvent:
+    async def stored_event(self, request: web.Request, manage: bool = False) -> StoredEvent:
+        """The event that the path names, if whoever asks may see it (or `manage` it)."""
         event = await self._catalog.event(int(request.match_info["id"]))
-        if event is None:
+        camera = self._cameras.get(event.camera) if event else None
+        if event is None or camera is None or not self._accounts.may(asking(request), camera):
             raise web.HTTPNotFound(text="no such event")
+        if manage and not self._accounts.may(asking(request), camera, manage=True):
+            raise web.HTTPForbidden(text="only the camera's owner may")
         return event
 
     async def _stored_item(self, request: web.Request) -> StoredItem:
@@ -188,13 +210,33 @@ def item_json(item: StoredItem) -> dict[str, Any]:
     }
 
 
-def _media_headers(item: StoredItem) -> dict[str, str]:
-    name = f"{item.camera}-{item.spool}-{item.path.name}"
-    return {
-        "ETag": f'"{item.sha256.hex()}"',
-        "Cache-Control": FOREVER,
-        "Content-Disposition": f'inline; filename="{name}"',
-    }
+def media(request: web.Request, data: bytes, etag: str, media_type: str, name: str = "") -> web.Response:
+    """Original bytes with ETag, and as much of them as a Range asks for (RFC 9110, one range)."""
+    headers = {"ETag": f'"{etag}"', "Cache-Control": FOREVER, "Accept-Ranges": "bytes"}
+    if name:
+        headers["Content-Disposition"] = f'inline; filename="{name}"'
+    if any(e.value in (etag, "*") for e in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    start, stop = _range(request, etag, len(data))
+    if (start, stop) == (0, len(data)):
+        return web.Response(body=data, content_type=media_type, headers=headers)
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+    return web.Response(status=206, body=data[start:stop], content_type=media_type, headers=headers)
+
+
+def _range(request: web.Request, etag: str, size: int) -> tuple[int, int]:
+    """What a Range header asks for, as start and end; the whole when it asks for nothing that we can give."""
+    condition = request.headers.get("If-Range")
+    if condition is not None and condition.strip() != f'"{etag}"':
+        return 0, size
+    try:
+        wanted = request.http_range
+    except ValueError:
+        return 0, size
+    start, stop, _ = wanted.indices(size)
+    if start >= stop and "Range" in request.headers:
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    return start, stop
 
 
 def _limit(request: web.Request) -> int:
@@ -204,11 +246,10 @@ def _limit(request: web.Request) -> int:
     return int(text)
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def body(request: web.Request, shape: Any) -> Any:
+    """The request's JSON as an instance of `shape`; raises a 400 that says where it is wrong."""
     try:
-        body = json.loads(await request.text())
-    except (ValueError, RecursionError, LookupError):
-        raise web.HTTPBadRequest(text="the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise web.HTTPBadRequest(text="the body is no JSON object")
-    return body
+        return adapter(shape).validate_json(await request.read(), strict=False)
+    except ValidationError as e:
+        errors = [{"pointer": "".join(f"/{p}" for p in x["loc"]), "detail": x["msg"]} for x in e.errors()[:20]]
+        raise Invalid(errors) from None

@@ -1,8 +1,7 @@
-"""The owner's password, sessions, single-use links, and the patience that guessing meets."""
+"""Sessions, single-use links, and the patience that guessing meets."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import secrets
@@ -10,12 +9,11 @@ import sqlite3
 from dataclasses import dataclass
 
 from agent.clock import Clock
+from agent.server.accounts import GUEST, Accounts, Who
 from agent.server.index import Index, Tx
 
-MIN_PASSWORD = 10
-MAX_PASSWORD = 1000
-OWNER, VIEWER = "owner", "viewer"
-LIFE_NS = {OWNER: 30 * 86_400_000_000_000, VIEWER: 7 * 86_400_000_000_000}
+LIFE_NS = 30 * 86_400_000_000_000
+GUEST_LIFE_NS = 7 * 86_400_000_000_000
 MAX_SESSIONS = 1000
 LINK_NS = 300_000_000_000
 MAX_LINKS = 100
@@ -25,24 +23,21 @@ def _sha(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
-def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=5, maxmem=64 * 1024 * 1024)
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`key` names it without opening it."""
+    """`key` names it without opening it; `account` 0 is a guest's."""
 
     key: bytes
-    role: str
+    account: int
     expires_ns: int
 
 
 class Sessions:
     """Who is logged in. Tokens are 256 random bits, kept only as SHA-256; `durable`: across restarts."""
 
-    def __init__(self, index: Index, clock: Clock, *, durable: bool) -> None:
+    def __init__(self, index: Index, accounts: Accounts, clock: Clock, *, durable: bool) -> None:
         self._index = index
+        self._accounts = accounts
         self._clock = clock
         self._durable = durable
         self._sessions: dict[bytes, Session] = {}
@@ -56,17 +51,17 @@ class Sessions:
 
         if self._durable:
             rows = await self._index.write(run)
-            self._sessions = {r["hash"]: Session(r["hash"], r["role"], r["expires_ns"]) for r in rows}
+            self._sessions = {r["hash"]: Session(r["hash"], r["account"], r["expires_ns"]) for r in rows}
 
-    async def open(self, role: str) -> str:
+    async def open(self, account: int) -> str:
         """A new session; the answer is its token, which is nowhere else."""
         token = secrets.token_urlsafe(32)
-        session = Session(_sha(token), role, self._clock.wall_ns() + LIFE_NS[role])
+        session = Session(_sha(token), account, self._clock.wall_ns() + (LIFE_NS if account else GUEST_LIFE_NS))
         while len(self._sessions) >= MAX_SESSIONS:
             await self.close(min(self._sessions.values(), key=lambda s: s.expires_ns))
         self._sessions[session.key] = session
         if self._durable:
-            row = (session.key, role, session.expires_ns)
+            row = (session.key, account, session.expires_ns)
             await self._index.write(lambda tx: tx.conn.execute("INSERT INTO sessions VALUES (?,?,?)", row).rowcount)
         return token
 
@@ -74,51 +69,27 @@ class Sessions:
         session = self._sessions.get(_sha(token)) if token else None
         return session if session and session.expires_ns > self._clock.wall_ns() else None
 
+    def who(self, session: Session | None) -> Who | None:
+        """Whose session it is; None when the account is no more."""
+        if session is None:
+            return None
+        if session.account == 0:
+            return Who(0, GUEST, manage=False)
+        account = self._accounts.get(session.account)
+        return Who(account.id, account.role) if account else None
+
     async def close(self, session: Session) -> None:
         self._sessions.pop(session.key, None)
         if self._durable:
             key = (session.key,)
             await self._index.write(lambda tx: tx.conn.execute("DELETE FROM sessions WHERE hash=?", key).rowcount)
 
-
-class Owner:
-    """The one account; its password is chosen by whoever opens the set-up link, there is no default."""
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self._row: tuple[bytes, bytes] | None = None
-        self._one = asyncio.Semaphore(1)  # scrypt takes 16 MiB and a core for a while
-
-    async def load(self) -> None:
-        rows = await self._index.read(lambda conn: conn.execute("SELECT salt, hash FROM owner").fetchall())
-        self._row = (rows[0]["salt"], rows[0]["hash"]) if rows else None
-
-    @property
-    def exists(self) -> bool:
-        return self._row is not None
-
-    async def set(self, password: str) -> None:
-        """Raises ValueError, in words for the person, for a password that will not do."""
-        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-            raise ValueError(f"The password needs at least {MIN_PASSWORD} characters.")
-        if len(set(password)) < 4:
-            raise ValueError("The password needs at least 4 different characters.")
-        salt = secrets.token_bytes(16)
-        row = (salt, await self._hash(password, salt))
-        await self._index.write(
-            lambda tx: tx.conn.execute("INSERT OR REPLACE INTO owner VALUES (1,?,?,?)", (OWNER, *row)).rowcount
-        )
-        self._row = row
-
-    async def check(self, password: str) -> bool:
-        if self._row is None or len(password) > MAX_PASSWORD:
-            return False
-        salt, expected = self._row
-        return hmac.compare_digest(await self._hash(password, salt), expected)
-
-    async def _hash(self, password: str, salt: bytes) -> bytes:
-        async with self._one:
-            return await asyncio.to_thread(_scrypt, password, salt)
+    async def close_all(self, account: int) -> list[bytes]:
+        """Log the account out everywhere; the keys of what was open."""
+        gone = [s for s in self._sessions.values() if s.account == account]
+        for session in gone:
+            await self.close(session)
+        return [s.key for s in gone]
 
 
 class Links:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 
 from aiohttp import web
 
+from agent.server.accounts import Who
 from agent.server.news import Listener, News
+from agent.server.web.access import Rules, asking
 
 BEAT_S = 15.0
 END = "end"
 
 
 class NewsFeed:
-    """`GET /api/v1/news`."""
+    """`GET /api/v1/news`; each hears of the cameras that they may see, as long as they are logged in."""
 
-    def __init__(self, news: News) -> None:
+    def __init__(self, news: News, rules: Rules, visible: Callable[[Who], list[str]]) -> None:
         self._news = news
+        self._rules = rules
+        self._visible = visible
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
@@ -26,14 +31,15 @@ class NewsFeed:
             await response.prepare(request)
             try:
                 await response.write(b"retry: 2000\n\n")
-                await self._tell(response, listener)
+                await self._tell(request, response, listener)
             except ConnectionError:
                 pass
         return response
 
-    async def _tell(self, response: web.StreamResponse, listener: Listener) -> None:
+    async def _tell(self, request: web.Request, response: web.StreamResponse, listener: Listener) -> None:
         missed = 0
-        while True:
+        seen = set(self._visible(asking(request)))
+        while (who := self._rules.who(request)) is not None:
             try:
                 async with asyncio.timeout(BEAT_S):
                     kind, what = await listener.get()
@@ -45,6 +51,11 @@ class NewsFeed:
             if listener.missed > missed:
                 missed = listener.missed
                 await response.write(b"event: missed\ndata: {}\n\n")
+            name = str(what.get("camera" if kind == "event" else "name"))
+            if what.get("state") != "deleted":
+                (seen.add if self._rules.may(who, name, False) else seen.discard)(name)
+            if name not in seen:
+                continue
             await response.write(f"event: {kind}\ndata: {json.dumps(what)}\n\n".encode())
 
     def close(self) -> None:

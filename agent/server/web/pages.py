@@ -11,6 +11,7 @@ from string import Template
 
 from aiohttp import web
 
+from agent.server.accounts import MIN_PASSWORD, OWNER, Accounts, Who
 from agent.server.web import auth
 from agent.server.web.access import Access, Routes
 
@@ -46,7 +47,7 @@ class Pages:
     def __init__(
         self,
         sessions: auth.Sessions,
-        owner: auth.Owner,
+        accounts: Accounts,
         links: auth.Links,
         throttle: auth.Throttle,
         *,
@@ -57,7 +58,7 @@ class Pages:
         on_logout: Callable[[bytes], Awaitable[None]],
     ) -> None:
         self._sessions = sessions
-        self._owner = owner
+        self._accounts = accounts
         self._links = links
         self._throttle = throttle
         self._cookie = cookie
@@ -67,7 +68,9 @@ class Pages:
         self._on_logout = on_logout
         self._static = Static()
         self._frame = Template((HERE / "templates" / "frame.html").read_text())
-        self._forms = {n: Template((HERE / "templates" / f"{n}.html").read_text()) for n in ("login", "setup")}
+        self._forms = {
+            n: Template((HERE / "templates" / f"{n}.html").read_text()) for n in ("login", "setup", "invite")
+        }
 
     def add_to(self, routes: Routes) -> None:
         routes.add("GET", "/", Access.VIEWER, self._index)
@@ -76,6 +79,8 @@ class Pages:
         routes.add("GET", "/j/{code}", Access.OPEN, self._join)
         routes.add("GET", "/setup/{code}", Access.OPEN, self._setup_form)
         routes.add("POST", "/setup/{code}", Access.OPEN, self._setup)
+        routes.add("GET", "/invite/{code}", Access.OPEN, self._invite_form)
+        routes.add("POST", "/invite/{code}", Access.OPEN, self._invite)
         routes.add("GET", "/login", Access.OPEN, self._login_form)
         routes.add("POST", "/login", Access.OPEN, self._login)
         routes.add("POST", "/logout", Access.VIEWER, self._logout)
@@ -83,22 +88,32 @@ class Pages:
     def session(self, request: web.Request) -> auth.Session | None:
         return self._sessions.find(request.cookies.get(self._cookie))
 
+    def who(self, request: web.Request) -> Who | None:
+        """Whoever is logged in with this browser."""
+        return self._sessions.who(self.session(request))
+
     def role(self, request: web.Request) -> str | None:
-        session = self.session(request)
-        return session.role if session else None
+        who = self.who(request)
+        return who.role if who else None
+
+    async def log_out(self, account: int) -> None:
+        """End all sessions of an account, and what they look at."""
+        for key in await self._sessions.close_all(account):
+            await self._on_logout(key)
 
     def message(self, status: int, text: str) -> web.Response:
         """A page with one sentence."""
         body = f'<p>{html.escape(text)}</p><p><a href="/">To the cameras</a></p>'
-        return self._page(status, "Not here" if status == 404 else "That did not work", body)
+        return self.page(status, "Not here" if status == 404 else "That did not work", body)
 
-    def _page(self, status: int, title: str, body: str) -> web.Response:
+    def page(self, status: int, title: str, body: str) -> web.Response:
+        """A page of its own around `body`, which is HTML."""
         text = self._frame.substitute(title=html.escape(title), body=body)
         return web.Response(status=status, text=text, content_type="text/html")
 
     def _form(self, name: str, title: str, error: str = "", status: int = 200) -> web.Response:
         note = f'<p class="error" role="alert">{html.escape(error)}</p>' if error else ""
-        return self._page(status, title, self._forms[name].substitute(error=note, least=auth.MIN_PASSWORD))
+        return self.page(status, title, self._forms[name].substitute(error=note, least=MIN_PASSWORD))
 
     async def _index(self, request: web.Request) -> web.Response:
         return self._static.answer(request, "index.html")
@@ -112,13 +127,13 @@ class Pages:
         if not self._links.use(request.match_info["code"]):
             if self.session(request):
                 raise web.HTTPSeeOther("/")
-            return self._page(410, "This link is used up", _LINK_USED)
-        return await self._enter(request, auth.VIEWER)
+            return self.page(410, "This link is used up", _LINK_USED)
+        return await self._enter(request, 0)
 
-    async def _enter(self, request: web.Request, role: str) -> web.Response:
-        token = await self._sessions.open(role)
+    async def _enter(self, request: web.Request, account: int) -> web.Response:
+        token = await self._sessions.open(account)
         response = web.Response(status=303, headers={"Location": "/"})
-        life_s = auth.LIFE_NS[role] // 10**9
+        life_s = (auth.LIFE_NS if account else auth.GUEST_LIFE_NS) // 10**9
         secure = self._secure or request.secure
         response.set_cookie(
             self._cookie, token, max_age=life_s, path="/", httponly=True, samesite="Strict", secure=secure
@@ -126,7 +141,7 @@ class Pages:
         return response
 
     def _may_set_up(self, request: web.Request) -> None:
-        if self._temporary or self._owner.exists or not self._links.is_setup(request.match_info["code"]):
+        if self._temporary or self._accounts.owned or not self._links.is_setup(request.match_info["code"]):
             raise web.HTTPGone(text="This set-up link is used up.")
 
     async def _setup_form(self, request: web.Request) -> web.Response:
@@ -135,22 +150,42 @@ class Pages:
 
     async def _setup(self, request: web.Request) -> web.Response:
         self._may_set_up(request)
-        form = await request.post()
-        password, again = str(form.get("password", "")), str(form.get("again", ""))
+        form = await self._read(request)
         try:
-            if password != again:
-                raise ValueError("The two passwords differ.")
-            await self._owner.set(password)
+            account = await self._accounts.create(form["user"] or OWNER, _chosen(form), OWNER)
         except ValueError as e:
             return self._form("setup", "Welcome", str(e), 400)
         self._on_setup()
-        return await self._enter(request, auth.OWNER)
+        return await self._enter(request, account.id)
+
+    async def _read(self, request: web.Request) -> dict[str, str]:
+        """A form's fields; a missing one is empty. Raises 400 for what is no form."""
+        try:
+            form = await request.post()
+        except (ValueError, LookupError, RuntimeError):
+            raise web.HTTPBadRequest(text="that is no form") from None
+        return {k: str(form.get(k, "")) for k in ("user", "password", "again")}
+
+    async def _invite_form(self, request: web.Request) -> web.Response:
+        if not await self._accounts.invited(request.match_info["code"]):
+            raise web.HTTPGone(text="This invitation is used up. Ask for a new one.")
+        return self._form("invite", "You are invited")
+
+    async def _invite(self, request: web.Request) -> web.Response:
+        form = await self._read(request)
+        try:
+            account = await self._accounts.accept(request.match_info["code"], form["user"], _chosen(form))
+        except ValueError as e:
+            return self._form("invite", "You are invited", str(e), 400)
+        if account is None:
+            raise web.HTTPGone(text="This invitation is used up. Ask for a new one.")
+        return await self._enter(request, account.id)
 
     async def _login_form(self, request: web.Request) -> web.Response:
         if self._temporary:
-            return self._page(200, "Open your link", _LINK_NEEDED)
-        if not self._owner.exists:
-            return self._page(200, "Not set up yet", _SETUP_NEEDED)
+            return self.page(200, "Open your link", _LINK_NEEDED)
+        if not self._accounts.owned:
+            return self.page(200, "Not set up yet", _SETUP_NEEDED)
         return self._form("login", "Log in")
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -160,10 +195,12 @@ class Pages:
             response.headers["Retry-After"] = str(wait_s)
             return response
         self._throttle.failed(address)  # counted before the slow check, so that parallel guesses count too
-        if not await self._owner.check(str((await request.post()).get("password", ""))):
-            return self._form("login", "Log in", "That is not the password.", 403)
+        form = await self._read(request)
+        account = await self._accounts.check(form["user"] or OWNER, form["password"])
+        if account is None:
+            return self._form("login", "Log in", "That is not the right name and password.", 403)
         self._throttle.succeeded(address)
-        return await self._enter(request, auth.OWNER)
+        return await self._enter(request, account.id)
 
     async def _logout(self, request: web.Request) -> web.Response:
         session = self.session(request)
@@ -173,6 +210,12 @@ class Pages:
         response = web.Response(status=303, headers={"Location": "/login"})
         response.del_cookie(self._cookie, path="/")
         return response
+
+
+def _chosen(form: dict[str, str]) -> str:
+    if form["password"] != form["again"]:
+        raise ValueError("The two passwords differ.")
+    return form["password"]
 
 
 _LINK_USED = (

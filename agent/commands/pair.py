@@ -1,0 +1,55 @@
+"""`camera-agent pair`: get an agent its token by a pairing code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+import click
+
+from agent import exits
+from agent.commands.common import run_async
+from agent.errors import UsageError
+
+
+@click.command()
+@click.argument("code_at_server")
+@click.option(
+    "--token-file", default="camera-agent.token", show_default=True, help="Where the token is written (0600)."
+)
+def pair(code_at_server: str, token_file: str) -> None:
+    """CODE@http://server:8088: fetch the camera's token once, keep it in a file, print the sink to paste."""
+    code, _, base = code_at_server.partition("@")
+    if not code or not base.startswith(("http://", "https://")):
+        raise click.UsageError("expected CODE@http://server:port, as `virtual add` printed it")
+
+    paired = run_async(asyncio.to_thread(_ask, base.rstrip("/"), code))
+    try:
+        with open(token_file, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
+            f.write(paired["token"] + "\n")
+    except OSError as e:
+        raise click.FileError(token_file, e.strerror or "") from None
+    url = base.replace("http", "ws", 1)
+    click.echo(f"camera {paired['name']}; its token is in {token_file}. For the agent's file:\n")
+    click.echo(f"cameras:\n  {paired['name']}:\n    source: {{type: …}}\nsinks:")
+    click.echo(f"  - type: websocket\n    url: {url}\n    token_file: {os.path.abspath(token_file)}")
+
+
+def _ask(base: str, code: str) -> Any:
+    body = json.dumps({"code": code}).encode()
+    request = urllib.request.Request(base + "/v1/pair", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as e:
+        try:
+            detail = str(json.load(e).get("detail", ""))
+        except ValueError:
+            detail = ""
+        raise UsageError(f"{base}: {detail or e.reason}", exits.UNREACHABLE) from None
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{base}: {getattr(e, 'reason', e)}", exits.UNREACHABLE) from None

@@ -1,0 +1,130 @@
+"""One virtual camera: what was agreed for it, and what it does now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from agent.errors import UsageError
+from agent.frame import Frame
+from agent.hub import Hub
+from agent.media.wire import pack_live
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSettings:
+    """What its owner chose.
+
+    `ends_ns`: UTC at which it ends by itself; `at_end` says what then becomes of its recordings: `burn` erases
+    everything, `keep` ends the ways in and leaves the recordings to retention. `quota_bytes`, `retention_days`:
+    tighter limits than the server's. `events`: how pictures that come without events become some, by `motion`,
+    by `pause` (each `pause_s` without a picture ends one), or `auto`: pictures uploaded one by one by pause (the
+    camera chose them), streams by motion. `pull`: the address of a camera that the server fetches by itself.
+    """
+
+    ends_ns: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    at_end: Literal["burn", "keep"] = "burn"
+    quota_bytes: Annotated[int, Field(ge=1024 * 1024, lt=2**60)] | None = None
+    retention_days: Annotated[float, Field(gt=0, le=36500)] | None = None
+    events: Literal["auto", "motion", "pause"] = "auto"
+    pause_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
+    pull: Annotated[str, Field(max_length=2000)] | None = field(default=None, repr=False)
+
+    def dumps(self) -> str:
+        """As it is stored."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str) -> CameraSettings:
+        """Raises ValueError; keys of a newer program are passed over."""
+        return _SETTINGS.validate_python(json.loads(text))
+
+    @classmethod
+    def of(cls, **values: Any) -> CameraSettings:
+        """Raises UsageError that names the key."""
+        try:
+            return _SETTINGS.validate_python(values)
+        except ValidationError as e:
+            first = e.errors()[0]
+            raise UsageError(f"{'.'.join(str(x) for x in first['loc'])}: {first['msg']}") from None
+
+    def as_json(self) -> dict[str, Any]:
+        """What the API says of them; a password in `pull` is left out."""
+        return {
+            "ends_ms": self.ends_ns / 1e6 if self.ends_ns else None,
+            "at_end": self.at_end,
+            "quota_bytes": self.quota_bytes,
+            "retention_days": self.retention_days,
+            "events": self.events,
+            "pause_s": self.pause_s,
+            "pull": without_login(self.pull) if self.pull else None,
+        }
+
+
+_SETTINGS = TypeAdapter(CameraSettings)
+
+
+def without_login(url: str) -> str:
+    """The address without user and password."""
+    try:
+        parts = urlsplit(url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    except ValueError:
+        return "…"
+
+
+class Camera:
+    """`hub` carries its live frames; `account` is whose it is; the rest is what people want to know of it."""
+
+    def __init__(self, name: str, account: int = 1, login: str = "", settings: CameraSettings | None = None) -> None:
+        self.name = name
+        self.account = account
+        self.login = login
+        self.settings = settings or CameraSettings()
+        self.hub = Hub()
+        self.sessions = 0
+        self.since_ns = 0
+        self.last_frame_ns = 0
+        self.frames = 0
+        self.items = 0
+        self._packed: dict[str, tuple[Frame, bytes]] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self.sessions > 0
+
+    def ended(self, now_ns: int) -> bool:
+        """Its time is over; with `keep` its recordings are still there."""
+        return self.settings.ends_ns is not None and self.settings.ends_ns <= now_ns
+
+    def publish(self, frame: Frame) -> None:
+        self.frames += 1
+        self.last_frame_ns = max(self.last_frame_ns, frame.wall_ns)
+        self.hub.publish(frame)
+
+    def message(self, frame: Frame) -> bytes:
+        """The frame as a LIVE message, made once for all viewers."""
+        return self.packed("live", frame, pack_live)
+
+    def packed(self, form: str, frame: Frame, pack: Callable[[Frame], bytes]) -> bytes:
+        """The frame in a form that all viewers of that form share; the newest of each is remembered."""
+        known = self._packed.get(form)
+        if known is None or known[0] is not frame:
+            known = self._packed[form] = (frame, pack(frame))
+        return known[1]
+
+    def as_json(self, now_ns: int = 0) -> dict[str, Any]:
+        state = "up" if self.connected else "away" if self.since_ns else "waiting"
+        return {
+            "name": self.name,
+            "state": "ended" if self.ended(now_ns) else state,
+            "since_ms": self.since_ns / 1e6,
+            "last_frame_ms": self.last_frame_ns / 1e6,
+            "viewers": self.hub.readers,
+            "ends_ms": self.settings.ends_ns / 1e6 if self.settings.ends_ns else None,
+        }

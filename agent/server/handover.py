@@ -1,0 +1,103 @@
+"""What a device needs to send to a virtual camera: every way in, as lines to paste."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+from typing_extensions import TypedDict
+
+from agent.clock import Clock
+from agent.server.cameras import LETTERS, Keys
+from agent.server.index import Index, Tx
+from agent.server.shares import sha
+
+PAIR_NS = 600_000_000_000
+
+
+class FtpPoint(TypedDict):
+    """Where a camera's FTP settings lead."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+
+
+class Handover(TypedDict):
+    """Everything a device needs; secrets are in it, and it is shown once."""
+
+    name: str
+    token: str
+    login: str
+    password: str
+    websocket_url: str
+    upload_url: str
+    mjpeg_url: str
+    ftp: FtpPoint | None
+    pairing: str
+    view_url: str
+    lines: dict[str, str]
+
+
+def handover(keys: Keys, base: str, ftp_port: int | None, pairing: str, view: str) -> Handover:
+    """`base`: the server's address as devices reach it (`http://host:port`); `pairing`, `view`: code and path."""
+    parts = urlsplit(base)
+    host, scheme = parts.hostname or "localhost", "wss" if parts.scheme == "https" else "ws"
+    camera = f"/v1/cam/{keys.name}"
+    upload, mjpeg = f"{base}{camera}/picture/", f"{base}{camera}/mjpeg"
+    login = f"{keys.login}:{keys.password}"
+    lines = {
+        "agent": f"camera-agent run --source SOURCE --name {keys.name} --to {scheme}://:{keys.token}@{parts.netloc}",
+        "pair": f"camera-agent pair {pairing}@{base}",
+        "curl": f"curl -u {login} -T picture.jpg {upload}",
+        "ffmpeg": f"ffmpeg -i SOURCE -f mpjpeg -method POST {_with_login(base, login)}{camera}/mjpeg",
+    }
+    ftp: FtpPoint | None = None
+    if ftp_port is not None:
+        ftp = {"host": host, "port": ftp_port, "user": keys.login, "password": keys.password}
+        lines["ftp"] = f"curl -T picture.jpg ftp://{login}@{parts.hostname}:{ftp_port}/"
+    return {
+        "name": keys.name,
+        "token": keys.token,
+        "login": keys.login,
+        "password": keys.password,
+        "websocket_url": f"{scheme}://{parts.netloc}{camera}/stream",
+        "upload_url": upload,
+        "mjpeg_url": mjpeg,
+        "ftp": ftp,
+        "pairing": pairing,
+        "view_url": base + view,
+        "lines": lines,
+    }
+
+
+def _with_login(base: str, login: str) -> str:
+    scheme, _, rest = base.partition("://")
+    return f"{scheme}://{login}@{rest}"
+
+
+class Pairing:
+    """Codes that get an agent its token without anybody copying it: 50 bits, one use, ten minutes."""
+
+    def __init__(self, index: Index, clock: Clock) -> None:
+        self._index = index
+        self._clock = clock
+
+    async def create(self, camera: str) -> str:
+        code = "".join(secrets.choice(LETTERS) for _ in range(10))
+        row = (sha(code), "pair", 0, camera, self._clock.wall_ns() + PAIR_NS)
+        await self._index.write(lambda tx: tx.conn.execute("INSERT INTO links VALUES (?,?,?,?,?)", row).rowcount)
+        return code
+
+    async def redeem(self, code: str) -> str | None:
+        """The camera's name, once."""
+
+        def run(tx: Tx) -> Any:
+            row = tx.conn.execute("SELECT * FROM links WHERE hash=? AND kind='pair'", (sha(code),)).fetchone()
+            tx.conn.execute("DELETE FROM links WHERE hash=? AND kind='pair'", (sha(code),))
+            return row["camera"] if row is not None and row["expires_ns"] > self._clock.wall_ns() else None
+
+        name: str | None = await self._index.write(run)
+        return name

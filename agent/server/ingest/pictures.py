@@ -1,0 +1,280 @@
+"""Pictures that come without an agent: live view for who looks, and events made of them by motion or by pause."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from agent.clock import Clock
+from agent.frame import Box, Clip, Codec, Decision, Frame, Item, ItemType
+from agent.media import clip, jpeg
+from agent.recorder import Closed, EventSettings, Opened, Recorder
+from agent.server.archive import Outcome
+from agent.server.camera import Camera
+from agent.server.ingest import Intake
+
+log = logging.getLogger(__name__)
+
+MAX_PICTURE_BYTES = 10 * 1024 * 1024
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+PERIOD_NS = 200_000_000
+RING_BYTES = 8 * 1024 * 1024
+
+UPLOAD = Decision(True, reason="upload")
+
+Judge = Callable[[Frame], Decision]
+
+
+class NotAPicture(ValueError):
+    """What came is no JPEG, or one that nobody should decode."""
+
+
+def check(data: bytes) -> bool:
+    """Whether the JPEG is whole. Raises NotAPicture for what is none, and for a picture bomb."""
+    try:
+        jpeg.gate(data)
+    except jpeg.TooLarge as e:
+        raise NotAPicture(str(e)) from None
+    except ValueError as e:
+        if data[:3] == jpeg.START:
+            return False  # cut off within its header
+        raise NotAPicture(f"not a JPEG picture: {e}") from None
+    return jpeg.complete(data)
+
+
+class Pictures:
+    """One camera's. `judges` is the pool that decodes; the detector is made with the first picture judged.
+
+    Pictures of streams (`stream`) never wait; at most 16 MiB of clips are on their way to the disk, later ones
+    are dropped, counted and declared. Single ones (`upload`) are stored when the call returns.
+    """
+
+    def __init__(self, camera: Camera, intake: Intake, clock: Clock, judges: ThreadPoolExecutor) -> None:
+        self.camera = camera
+        self.spool = secrets.token_hex(8)
+        self.dropped = 0
+        self._intake = intake
+        self._clock = clock
+        self._pool = judges
+        self._judge: Judge | None = None
+        self._seq = 0
+        self._index = 0
+        self._event = 0
+        self._pauses: _Pause | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting_bytes = 0
+        self._stores: set[asyncio.Task[Outcome]] = set()
+        self._judging: asyncio.Task[None] | None = None
+        self._due_ns = 0
+        self._recorder = Recorder(EventSettings(), self._emit, RING_BYTES)
+        self._events = 0
+        self._numbers: dict[int, int] = {}  # the recorder's number of an event: ours
+
+    async def upload(self, data: bytes) -> Outcome:
+        """One picture as a camera uploads it; what is cut off is stored as truncated. Raises NotAPicture.
+
+        STORED means durable; with events by motion also: looked at, and nothing moved.
+        """
+        whole = check(data)
+        frame = self._frame(data)
+        if whole:
+            self.camera.publish(frame)
+        if not whole or self.camera.settings.events != "motion":
+            return await self._paused(frame, whole)
+        before = set(self._stores)
+        self._recorder.frame(frame)
+        await self._look(frame)
+        self._arm(self._recorder_quiet, EventSettings().post_roll_s)
+        outcomes = await asyncio.gather(*(self._stores - before))
+        return next((o for o in outcomes if not o.settled), Outcome.STORED)
+
+    def stream(self, data: bytes, first: bool = False) -> None:
+        """A whole picture of a stream; `first` begins a run."""
+        if first:
+            self._index = 0
+        frame = self._frame(data)
+        self.camera.publish(frame)
+        if self.camera.settings.events == "pause":
+            self._stores.add(task := asyncio.ensure_future(self._paused(frame, True)))
+            task.add_done_callback(self._stores.discard)
+            return
+        self._recorder.frame(frame)
+        if frame.pts_ns >= self._due_ns and (self._judging is None or self._judging.done()):
+            self._due_ns = max(self._due_ns + PERIOD_NS, frame.pts_ns + PERIOD_NS // 2)
+            self._judging = asyncio.ensure_future(self._look(frame))
+
+    async def close(self) -> None:
+        """The stream or the server ends: what is open leaves and is stored."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._judging is not None:
+            await asyncio.gather(self._judging, return_exceptions=True)
+        self._recorder.end("stop")
+        self._end_pause()
+        await self.settled()
+
+    def abandon(self) -> None:
+        """The camera is deleted."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pauses = None
+
+    async def settled(self) -> None:
+        """Wait for what is on its way to the disk."""
+        while self._stores:
+            await asyncio.gather(*self._stores, return_exceptions=True)
+
+    def end_run(self) -> None:
+        """A stream's connection is gone."""
+        self._recorder.end("source")
+        self._end_pause()
+
+    def _frame(self, data: bytes) -> Frame:
+        frame = Frame(Codec.JPEG, data, True, self._clock.monotonic_ns(), self._clock.wall_ns(), self._index)
+        self._index += 1
+        return frame
+
+    async def _look(self, frame: Frame) -> None:
+        """Decode and judge in the pool; undecodable pictures move nothing."""
+        try:
+            decision = await asyncio.get_running_loop().run_in_executor(self._pool, self._decide, frame)
+        except ValueError as e:
+            log.debug("%s: a picture could not be judged: %s", self.camera.name, e)
+            return
+        self._recorder.decision(frame, decision)
+
+    def _decide(self, frame: Frame) -> Decision:
+        if self._judge is None:
+            from agent import motion
+            from agent.motion.luma import luma
+
+            detector = motion.create(motion.MotionSettings())
+            self._judge = lambda f: detector.update(luma(f), f.pts_ns / 1e9)
+        return self._judge(frame)
+
+    async def _paused(self, frame: Frame, whole: bool) -> Outcome:
+        """Each picture is stored as it comes; a pause ends the event."""
+        if self._pauses is None:
+            number = self._next_event()
+            self._pauses = _Pause(number, frame.wall_ns)
+            self._put(ItemType.EVENT, number, frame.wall_ns, _opened(number, frame.wall_ns, UPLOAD, 0))
+        pause = self._pauses
+        pause.frames += 1
+        pause.last_ns = frame.wall_ns
+        self._arm(self._end_pause, self.camera.settings.pause_s)
+        payload = clip.pack((frame,), truncated=not whole)
+        return await self._put(ItemType.CLIP, pause.number, frame.wall_ns, payload)
+
+    def _end_pause(self) -> None:
+        pause, self._pauses = self._pauses, None
+        if pause is not None:
+            record = _closed(Closed(pause.number, pause.at_ns, pause.last_ns, 0.0, pause.frames, "quiet"), pause.number)
+            self._put(ItemType.EVENT, pause.number, pause.last_ns, record)
+
+    def _recorder_quiet(self) -> None:
+        self._recorder.end("quiet")
+
+    def _arm(self, then: Callable[[], None], after_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(after_s, then)
+
+    def _emit(self, what: Opened | Clip | Closed) -> None:
+        """What the recorder lets go becomes an item."""
+        if isinstance(what, Opened):
+            follows = self._numbers.get(what.follows, 0)
+            self._numbers = {what.event: (number := self._next_event())}
+            self._put(ItemType.EVENT, number, what.wall_ns, _opened(number, what.wall_ns, what.decision, follows))
+            return
+        number = self._numbers[what.event]
+        if isinstance(what, Clip):
+            self._put(ItemType.CLIP, number, what.frames[0].wall_ns, clip.pack(what.frames, what.preroll))
+        else:
+            self._put(ItemType.EVENT, number, what.wall_ns, _closed(what, number))
+
+    def _next_event(self) -> int:
+        self._events += 1
+        return self._events
+
+    def _put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> Awaitable[Outcome]:
+        """Give it the next number and send it to the disk; the answer is what became of it."""
+        self._seq += 1
+        item = Item(self.camera.name, self.spool, self._seq, type_, event, wall_ns, payload, Item.digest(payload))
+        self._waiting_bytes += len(payload)
+        crowded = self._waiting_bytes > MAX_WAITING_BYTES + MAX_PICTURE_BYTES and type_ is ItemType.CLIP
+        task = asyncio.ensure_future(self._refuse(item) if crowded else self._store(item))
+        self._stores.add(task)
+        task.add_done_callback(self._stores.discard)
+        return task
+
+    async def _store(self, item: Item) -> Outcome:
+        try:
+            outcome = await self._intake.take(self.camera, item)
+            if not outcome.settled and outcome is not Outcome.GONE:
+                log.warning("%s: a picture was not stored: %s", self.camera.name, outcome.value)
+            return outcome
+        finally:
+            self._waiting_bytes -= len(item.payload)
+
+    async def _refuse(self, item: Item) -> Outcome:
+        try:
+            self.dropped += 1
+            await self._intake.archive.declare(item.camera, item.spool, item.seq, item.seq, "quota")
+            return Outcome.FULL
+        finally:
+            self._waiting_bytes -= len(item.payload)
+
+
+class Desk:
+    """Every camera's `Pictures`, made when the first one comes."""
+
+    def __init__(self, intake: Intake, clock: Clock) -> None:
+        self._intake = intake
+        self._clock = clock
+        self._judges = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._of: dict[str, Pictures] = {}
+
+    def of(self, camera: Camera) -> Pictures:
+        known = self._of.get(camera.name)
+        if known is None or known.camera is not camera:
+            known = self._of[camera.name] = Pictures(camera, self._intake, self._clock, self._judges)
+        return known
+
+    def forget(self, name: str) -> None:
+        """The camera is deleted: what is open of it leads nowhere."""
+        if (known := self._of.pop(name, None)) is not None:
+            known.abandon()
+
+    async def close(self) -> None:
+        """Let what is open leave."""
+        await asyncio.gather(*(p.close() for p in self._of.values()))
+        self._judges.shutdown(wait=True)
+
+
+class _Pause:
+    """The event that goes on until nothing comes for a while."""
+
+    def __init__(self, number: int, at_ns: int) -> None:
+        self.number = number
+        self.at_ns = self.last_ns = at_ns
+        self.frames = 0
+
+
+def _boxes(boxes: tuple[Box, ...]) -> list[list[float]]:
+    return [[round(v, 4) for v in (b.x, b.y, b.w, b.h)] for b in boxes]
+
+
+def _opened(number: int, wall_ns: int, decision: Decision, follows: int) -> bytes:
+    record = {"event": number, "state": "open", "wall_ns": wall_ns, "score": round(decision.score, 4)}
+    return json.dumps(
+        record | {"reason": decision.reason, "boxes": _boxes(decision.boxes), "follows": follows}
+    ).encode()
+
+
+def _closed(c: Closed, number: int) -> bytes:
+    record = {"event": number, "state": "closed", "wall_ns": c.wall_ns, "end_ns": c.end_ns, "peak": round(c.peak, 4)}
+    return json.dumps(record | {"boxes": _boxes(c.boxes), "frames": c.frames, "why": c.why}).encode()

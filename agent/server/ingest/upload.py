@@ -1,0 +1,195 @@
+"""The way in for cameras that upload by HTTP: single pictures, forms, and endless MJPEG."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from agent.media.multipart import Splitter
+from agent.server.archive import Outcome
+from agent.server.cameras import DELETED, Camera, Cameras
+from agent.server.ingest.admission import admit
+from agent.server.ingest.pictures import MAX_PICTURE_BYTES, Desk, NotAPicture
+from agent.server.ingest.presence import Presence
+from agent.server.web.access import Access, Routes
+
+MAX_PARTS = 32
+BODY_S = 30.0
+LEAST_BYTES = 30_000
+STALL_S = 30.0
+STATUS = {Outcome.FULL: 507, Outcome.GONE: 410, Outcome.TYPE: 415}
+
+
+class Upload:
+    """`PUT|POST /v1/cam/{camera}/picture[/any-name]` and `/v1/cam/{camera}/mjpeg`, with the camera's own login."""
+
+    def __init__(self, cameras: Cameras, desk: Desk, presence: Presence) -> None:
+        self._cameras = cameras
+        self._desk = desk
+        self._presence = presence
+
+    def add_to(self, routes: Routes) -> None:
+        camera = "/v1/cam/{camera}"
+        for method in ("PUT", "POST"):
+            for path in ("/picture", "/picture/{name:.*}"):
+                routes.add(method, camera + path, Access.TOKEN, self._picture)
+            routes.add(method, camera + "/mjpeg", Access.TOKEN, self._mjpeg)
+
+    async def _picture(self, request: web.Request) -> web.StreamResponse:
+        camera = await admit(self._cameras, request)
+        kind = request.content_type.lower()
+        if kind == "multipart/x-mixed-replace":
+            return await self._stream(request, camera)
+        _refuse_coding(request)
+        self._presence.touch(camera)
+        stored = 0
+        session = _Session(self._cameras, camera)
+        with session:
+            async for data in _pictures(request, kind):
+                outcome = await self._store(camera, data)
+                if session.ended:
+                    raise web.HTTPGone(text="this camera was deleted")
+                if not outcome.settled:
+                    status = STATUS.get(outcome, 500)
+                    raise _problem(status, f"not stored: {outcome.value}")
+                stored += 1
+        if not stored:
+            raise web.HTTPBadRequest(text="no picture in the request")
+        return web.json_response({"stored": stored}, status=201)
+
+    async def _store(self, camera: Camera, data: bytes) -> Outcome:
+        try:
+            return await self._desk.of(camera).upload(data)
+        except NotAPicture as e:
+            raise web.HTTPUnsupportedMediaType(text=str(e)) from None
+
+    async def _mjpeg(self, request: web.Request) -> web.StreamResponse:
+        return await self._stream(request, await admit(self._cameras, request))
+
+    async def _stream(self, request: web.Request, camera: Camera) -> web.StreamResponse:
+        """Pictures as they come, for as long as they do."""
+        _refuse_coding(request)
+        splitter, desk, first = Splitter(), self._desk.of(camera), True
+        with _Session(self._cameras, camera) as session:
+            try:
+                while data := await session.first(_within(request.content.readany(), STALL_S)):
+                    for picture in splitter.feed(data):
+                        desk.stream(picture, first)
+                        first = False
+                for picture in splitter.close():
+                    desk.stream(picture, first)
+            except ValueError as e:
+                raise web.HTTPUnsupportedMediaType(text=str(e)) from None
+            finally:
+                desk.end_run()
+                await desk.settled()
+        if session.ended:
+            raise web.HTTPGone(text="this camera was deleted")
+        return web.json_response({"pictures": splitter.frames})
+
+
+class _Session:
+    """An upload in progress; `first` waits for something that the camera's end cuts short."""
+
+    def __init__(self, cameras: Cameras, camera: Camera) -> None:
+        self._cameras = cameras
+        self._camera = camera
+        self._told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    @property
+    def ended(self) -> bool:
+        return self._told.done() and self._told.result() == DELETED
+
+    def _end(self, code: int, reason: str) -> None:
+        if not self._told.done():
+            self._told.set_result(code)
+
+    async def first(self, work: Any) -> bytes:
+        """What the work gives; b"" when the session was ended first."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self._told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if self._told.done():
+            return b""
+        data: bytes = task.result()
+        return data
+
+    def __enter__(self) -> _Session:
+        self._cameras.came(self._camera, self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cameras.went(self._camera, self._end)
+
+
+def _refuse_coding(request: web.Request) -> None:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise web.HTTPUnsupportedMediaType(text="send the picture as it is, without Content-Encoding")
+
+
+async def _pictures(request: web.Request, kind: str) -> AsyncIterator[bytes]:
+    """The picture of a plain body, or the files of a form."""
+    if (request.content_length or 0) > MAX_PICTURE_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MAX_PICTURE_BYTES, request.content_length or 0)
+    if not kind.startswith("multipart/"):
+        yield await _read(request.content)
+        return
+    try:
+        reader = await request.multipart()
+        for _ in range(MAX_PARTS):
+            part = await _within(reader.next(), BODY_S)
+            if part is None:
+                return
+            if not hasattr(part, "read_chunk"):
+                raise ValueError("a form within a form")
+            if part.filename is not None or part.headers.get("Content-Type", "").lower().startswith("image/"):
+                yield await _read(part)
+            else:
+                await _within(part.release(), BODY_S)
+    except (ValueError, RuntimeError, LookupError, AssertionError, TypeError) as e:
+        raise web.HTTPBadRequest(text=f"the form cannot be read: {str(e)[:100]}") from None
+    raise web.HTTPBadRequest(text=f"more than {MAX_PARTS} parts")
+
+
+async def _read(source: Any) -> bytes:
+    """A whole body of at most 10 MiB that comes at 1 kB/s or faster."""
+    data, loop = bytearray(), asyncio.get_running_loop()
+    since_s, mark = loop.time(), 0
+    while chunk := await _within(_chunk(source), BODY_S):
+        data += chunk
+        if len(data) > MAX_PICTURE_BYTES:
+            raise web.HTTPRequestEntityTooLarge(MAX_PICTURE_BYTES, len(data))
+        if loop.time() - since_s > BODY_S:
+            if len(data) - mark < LEAST_BYTES:
+                raise web.HTTPRequestTimeout(text="the picture comes too slowly")
+            since_s, mark = loop.time(), len(data)
+    return bytes(data)
+
+
+async def _chunk(source: Any) -> bytes:
+    chunk: bytes = await (source.readany() if hasattr(source, "readany") else source.read_chunk(65536))
+    return chunk
+
+
+async def _within(work: Any, limit_s: float) -> Any:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await work
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"nothing came for {limit_s:g} s") from None
+
+
+def _problem(status: int, text: str) -> web.HTTPException:
+    kinds: dict[int, type[web.HTTPException]] = {
+        507: web.HTTPInsufficientStorage,
+        410: web.HTTPGone,
+        415: web.HTTPUnsupportedMediaType,
+    }
+    return kinds.get(status, web.HTTPInternalServerError)(text=text)

@@ -1,0 +1,161 @@
+"""The API for changing: virtual cameras, keep marks, share links, and the way that agents pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from agent.clock import Clock
+from agent.errors import UsageError
+from agent.server.accounts import OWNER, Accounts
+from agent.server.cameras import Cameras, CameraSettings, Keys
+from agent.server.catalog import Catalog
+from agent.server.handover import Handover, Pairing, handover
+from agent.server.shares import Shares
+from agent.server.web import shapes
+from agent.server.web.access import Access, Routes, asking
+from agent.server.web.api import EVENT_ID, ROOT, Api, body
+from agent.server.web.auth import Throttle
+from agent.server.web.openapi import Op
+
+VIEW_S = 86400.0
+
+
+class Manage:
+    """`base(request)` is the server's address as the asker reached it; `ftp_port` None: no FTP here."""
+
+    def __init__(
+        self,
+        api: Api,
+        cameras: Cameras,
+        accounts: Accounts,
+        catalog: Catalog,
+        shares: Shares,
+        pairing: Pairing,
+        clock: Clock,
+        *,
+        base: Callable[[web.Request], str],
+        ftp_port: Callable[[], int | None],
+    ) -> None:
+        self._api = api
+        self._cameras = cameras
+        self._accounts = accounts
+        self._catalog = catalog
+        self._shares = shares
+        self._pairing = pairing
+        self._clock = clock
+        self._base = base
+        self._ftp_port = ftp_port
+        self._throttle = Throttle(clock)
+
+    def add_to(self, routes: Routes) -> None:
+        camera, mine = ROOT + "/cameras/{camera}", Access.MANAGE
+        made = Op("Add a virtual camera", Handover, 201, shapes.NewCamera, errors=(409,))
+        routes.add("POST", ROOT + "/cameras", mine, self._add, made)
+        settings = Op(
+            "Other settings; what is left out gets its default", shapes.CameraDetailJson, 200, shapes.NewCamera
+        )
+        routes.add("PUT", camera, mine, self._change, settings)
+        routes.add("DELETE", camera, mine, self._delete, Op("End the camera and erase all of it", status=204))
+        renewed = Op("New keys; the old ones end at once", Handover, 201, errors=(409,))
+        routes.add("POST", camera + "/keys", mine, self._renew, renewed)
+        mark = Op("Keep the event, or no more", shapes.EventJson, 200, shapes.Keep)
+        routes.add("PUT", ROOT + f"/events/{{id:{EVENT_ID}}}/kept", mine, self._keep, mark)
+        shared = Op("A link for the public", shapes.NewShareJson, 201, shapes.NewShare, errors=(404, 409))
+        routes.add("POST", ROOT + "/shares", mine, self._share, shared)
+        routes.add("GET", ROOT + "/shares", mine, self._list_shares, Op("Your links", shapes.SharesJson))
+        revoke = Op("The link opens no more", status=204)
+        routes.add("DELETE", ROOT + r"/shares/{share:\d{1,15}}", mine, self._revoke, revoke)
+        paired = Op("An agent's token for its pairing code, once", shapes.PairedJson, 200, shapes.PairingCode)
+        routes.add("POST", "/v1/pair", Access.TOKEN, self._pair, paired)
+
+    async def _handover(self, request: web.Request, keys: Keys, status: int) -> web.Response:
+        camera = self._cameras.get(keys.name)
+        life_s = VIEW_S
+        if camera and camera.settings.ends_ns:
+            life_s = max(1.0, (camera.settings.ends_ns - self._clock.wall_ns()) / 1e9)
+        _, view = await self._shares.create(asking(request).account, keys.name, 0, life_s)
+        code = await self._pairing.create(keys.name)
+        answer = handover(keys, self._base(request), self._ftp_port(), code, view)
+        return web.json_response(answer, status=status, headers={"Location": f"{ROOT}/cameras/{keys.name}"})
+
+    def _settings(self, request: web.Request, wanted: shapes.NewCamera) -> CameraSettings:
+        if wanted.pull is not None and asking(request).role != OWNER:
+            raise web.HTTPForbidden(text="only the server's owner may let the server fetch from an address")
+        ends_ns = self._clock.wall_ns() + round(wanted.ends_s * 1e9) if wanted.ends_s else None
+        names = ("at_end", "quota_bytes", "retention_days", "events", "pause_s", "pull")
+        try:
+            return CameraSettings.of(ends_ns=ends_ns, **{n: getattr(wanted, n) for n in names})
+        except UsageError as e:
+            raise web.HTTPBadRequest(text=str(e)) from None
+
+    async def _add(self, request: web.Request) -> web.Response:
+        wanted: shapes.NewCamera = await body(request, shapes.NewCamera)
+        settings = self._settings(request, wanted)
+        try:
+            keys = await self._cameras.add(wanted.name, asking(request).account, settings, renew=False)
+        except UsageError as e:
+            raise web.HTTPConflict(text=str(e)) from None
+        return await self._handover(request, keys, 201)
+
+    async def _change(self, request: web.Request) -> web.StreamResponse:
+        wanted: shapes.NewCamera = await body(request, shapes.NewCamera)
+        name = request.match_info["camera"]
+        if wanted.name != name:
+            raise web.HTTPBadRequest(text="a camera's name stays what it is")
+        await self._cameras.change(name, self._settings(request, wanted))
+        return await self._api.show(request)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        await self._cameras.remove(request.match_info["camera"])
+        return web.Response(status=204)
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        name = request.match_info["camera"]
+        camera = self._cameras.get(name)
+        if camera is None or camera.ended(self._clock.wall_ns()):
+            raise web.HTTPConflict(text="the camera has ended; give it more time first")
+        return await self._handover(request, await self._cameras.add(name, camera.account), 201)
+
+    async def _keep(self, request: web.Request) -> web.Response:
+        event = await self._api.stored_event(request, manage=True)
+        wanted: shapes.Keep = await body(request, shapes.Keep)
+        return web.json_response((await self._catalog.keep(event, wanted.kept)).as_json())
+
+    async def _share(self, request: web.Request) -> web.Response:
+        wanted: shapes.NewShare = await body(request, shapes.NewShare)
+        name = wanted.camera or ""
+        if wanted.event is not None:
+            event = await self._catalog.event(wanted.event)
+            name = event.camera if event and wanted.camera in (None, event.camera) else ""
+        camera = self._cameras.get(name)
+        if camera is None or not self._accounts.may(asking(request), camera, manage=True):
+            raise web.HTTPNotFound(text="no such camera or event of yours")
+        try:
+            share, path = await self._shares.create(asking(request).account, name, wanted.event or 0, wanted.life_s)
+        except ValueError as e:
+            raise web.HTTPConflict(text=str(e)) from None
+        return web.json_response(share.as_json() | {"url": self._base(request) + path}, status=201)
+
+    async def _list_shares(self, request: web.Request) -> web.Response:
+        return web.json_response({"shares": [s.as_json() for s in await self._shares.of(asking(request).account)]})
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        if not await self._shares.revoke(int(request.match_info["share"]), asking(request).account):
+            raise web.HTTPNotFound(text="no such link")
+        return web.Response(status=204)
+
+    async def _pair(self, request: web.Request) -> web.Response:
+        address = request.remote or ""
+        if wait_s := self._throttle.wait_s(address):
+            raise web.HTTPTooManyRequests(text="too many wrong codes", headers={"Retry-After": str(wait_s)})
+        self._throttle.failed(address)
+        code = (await body(request, shapes.PairingCode)).code.strip()
+        name = await self._pairing.redeem(code)
+        token = await self._cameras.renew_token(name) if name else None
+        if name is None or token is None:
+            raise web.HTTPGone(text="this code is used up or unknown; make another")
+        self._throttle.succeeded(address)
+        url = self._base(request).replace("http", "ws", 1) + f"/v1/cam/{name}/stream"
+        return web.json_response({"name": name, "token": token, "websocket_url": url})

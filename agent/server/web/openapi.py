@@ -1,0 +1,150 @@
+"""The API's description (OpenAPI 3.1), made of the routes and of the types that they take and give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter
+
+BINARY: dict[str, Any] = {"type": "string", "contentMediaType": "application/octet-stream"}
+PARAMETER = re.compile(r"\{(\w+)(?::([^{}]*(?:\{[^{}]*\})?[^{}]*))?\}")
+PROBLEM = "#/components/schemas/Problem"
+_PROBLEM = {
+    "type": "object",
+    "required": ["title", "status"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation. `body` and `answer` are types with a JSON form; `media` an answer that is not JSON."""
+
+    summary: str
+    answer: Any = None
+    status: int = 200
+    body: Any = None
+    media: str = ""
+    query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+
+
+class Declared(Protocol):
+    """A route with its permission."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def access(self) -> Any: ...
+    @property
+    def op(self) -> Op | None: ...
+
+
+@cache
+def adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def describe(routes: Iterable[Declared], version: str) -> dict[str, Any]:
+    """The whole document; routes without an `op` are not part of the API."""
+    schemas: dict[str, Any] = {"Problem": _PROBLEM}
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        if route.op is not None:
+            path = PARAMETER.sub(r"{\1}", route.path)
+            paths.setdefault(path, {})[route.method.lower()] = _operation(route, route.op, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "camera-agent",
+            "version": version,
+            "summary": "Virtual cameras, their events and their original bytes",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}, {"session": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "An API token (POST /api/v1/tokens)"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "camera-agent", "description": "The page's"},
+            },
+        },
+    }
+
+
+def _operation(route: Declared, op: Op, schemas: dict[str, Any]) -> dict[str, Any]:
+    access = str(route.access.value)
+    words = re.sub(r"\W+", " ", PARAMETER.sub(r"\1", route.path.removeprefix("/api/v1"))).split()
+    what: dict[str, Any] = {
+        "operationId": "_".join([route.method.lower(), *words]),
+        "summary": op.summary,
+        "tags": words[:1],
+        "x-permission": access,
+        "responses": _responses(op, schemas, access, "{" in route.path),
+    }
+    parameters = [_path_parameter(m) for m in PARAMETER.finditer(route.path)]
+    parameters += [{"name": n, "in": "query", "required": False, "schema": s} for n, s in op.query.items()]
+    if parameters:
+        what["parameters"] = parameters
+    if op.body is not None:
+        content = {"application/json": {"schema": _schema(op.body, "validation", schemas)}}
+        what["requestBody"] = {"required": True, "content": content}
+    if access == "open":
+        what["security"] = []
+    return what
+
+
+def _path_parameter(match: re.Match[str]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string", "pattern": f"^{match[2] or '[^/]+'}$"}
+    if match[2] and match[2].startswith(r"\d"):
+        schema = {"type": "integer", "minimum": 0, "maximum": 10**12}
+    return {"name": match[1], "in": "path", "required": True, "schema": schema}
+
+
+def _responses(op: Op, schemas: dict[str, Any], access: str, parameters: bool) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": "Done" if op.status == 204 else "As asked"}
+    if op.answer is not None:
+        good["content"] = {"application/json": {"schema": _schema(op.answer, "serialization", schemas)}}
+    elif op.media:
+        good["content"] = {op.media: {"schema": BINARY}}
+    codes = {*op.errors}
+    if access != "open":
+        codes |= {401, 403}
+    if parameters:
+        codes.add(404)
+    if op.body is not None:
+        codes |= {400, 413}
+    if op.query:
+        codes.add(400)
+    errors = {str(c): {"$ref": "#/components/responses/Problem"} for c in sorted(codes)}
+    problem = {"application/problem+json": {"schema": {"$ref": PROBLEM}}}
+    return {str(op.status): good} | {c: {"description": "Problem", "content": problem} for c in errors}
+
+
+def _schema(shape: Any, mode: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    schema = adapter(shape).json_schema(ref_template="#/components/schemas/{model}", mode=mode)
+    schemas.update(schema.pop("$defs", {}))
+    if (name := getattr(shape, "__name__", "")) and schema.get("type") == "object":
+        schemas[name] = schema
+        return {"$ref": f"#/components/schemas/{name}"}
+    return schema

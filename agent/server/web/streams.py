@@ -1,0 +1,144 @@
+"""Live pictures for programs: MJPEG over HTTP, and a JPEG a message over WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from agent.frame import Codec, Frame
+from agent.server.cameras import Camera, Cameras
+from agent.server.web.access import Access, Routes, Rules, asking
+from agent.server.web.api import ROOT
+from agent.server.web.openapi import Op
+from agent.server.web.outlet import Outlet
+
+BOUNDARY = "camera-agent-picture"
+CHECK_S = 5.0
+CLOSE_S = 0.5
+
+
+def part(frame: Frame) -> bytes:
+    """A frame as one part of the multipart body, in the chunk that HTTP/1.1 carries it in."""
+    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(frame.data)}\r\n"
+    body = f"{head}X-Time-Ms: {frame.wall_ns / 1e6:.3f}\r\n\r\n".encode() + frame.data + b"\r\n"
+    return b"%x\r\n" % len(body) + body + b"\r\n"
+
+
+def message(frame: Frame) -> bytes:
+    """A JPEG as one unmasked binary message (RFC 6455, 5.2)."""
+    size = len(frame.data)
+    length = b"\x7e" + size.to_bytes(2, "big") if size < 65536 else b"\x7f" + size.to_bytes(8, "big")
+    return b"\x82" + (bytes((size,)) if size < 126 else length) + frame.data
+
+
+class Streams:
+    """Both end with their camera, with the session that opened them, and when nobody reads."""
+
+    def __init__(self, cameras: Cameras, rules: Rules) -> None:
+        self._cameras = cameras
+        self._rules = rules
+        self._handlers: set[asyncio.Task[Any]] = set()
+
+    def add_to(self, routes: Routes) -> None:
+        camera = ROOT + "/cameras/{camera}"
+        op = Op("Live, as MJPEG; endless", media="multipart/x-mixed-replace")
+        routes.add("GET", camera + "/live.mjpeg", Access.VIEWER, self._mjpeg, op)
+        routes.add("GET", camera + "/live.ws", Access.VIEWER, self._websocket)
+
+    async def _mjpeg(self, request: web.Request) -> web.StreamResponse:
+        camera = self._cameras.get(request.match_info["camera"])
+        assert camera is not None
+        who = asking(request)
+        return await self.mjpeg(request, camera, lambda: self._rules.who(request) == who)
+
+    async def mjpeg(self, request: web.Request, camera: Camera, may: Callable[[], bool]) -> web.StreamResponse:
+        """Answer with the camera's live pictures while `may()`."""
+        headers = {"Content-Type": f"multipart/x-mixed-replace; boundary={BOUNDARY}", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers=headers)
+        response.force_close()
+        if request.version >= (1, 1):
+            response.enable_chunked_encoding()
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        pack = part if request.version >= (1, 1) else _unchunked
+        await self._run(request, camera, pack, "mjpeg" if pack is part else "mjpeg10", may)
+        return response
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        camera = self._cameras.get(request.match_info["camera"])
+        assert camera is not None
+        ws = web.WebSocketResponse(compress=False, max_msg_size=4096, timeout=CLOSE_S, heartbeat=20.0)
+        if not ws.can_prepare(request):
+            raise web.HTTPUpgradeRequired(text="this is a WebSocket", headers={"Upgrade": "websocket"})
+        who = asking(request)
+        await ws.prepare(request)
+        reading = asyncio.create_task(_read(ws))
+        try:
+            code = await self._run(request, camera, message, "ws", lambda: self._rules.who(request) == who, reading)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(CLOSE_S):
+                await ws.close(code=code)
+        return ws
+
+    async def _run(
+        self,
+        request: web.Request,
+        camera: Camera,
+        pack: Callable[[Frame], bytes],
+        form: str,
+        may: Callable[[], bool],
+        *ends: asyncio.Task[None],
+    ) -> int:
+        """Until somebody has a reason to end it: the code that says which."""
+        transport = request.transport
+        if transport is None:
+            return 1006
+        outlet = Outlet(transport, lambda frame: camera.packed(form, frame, pack))
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        close = lambda code, reason: None if told.done() else told.set_result(code)  # noqa: E731
+        lost = asyncio.create_task(outlet.ended.wait())
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        self._cameras.remember(camera, close)
+        camera.hub.add(outlet)
+        try:
+            if (latest := camera.hub.latest) is not None and latest.codec is Codec.JPEG:
+                outlet.offer(latest)
+            while may():
+                waits: set[asyncio.Future[Any]] = {told, lost, *ends}
+                await asyncio.wait(waits, timeout=CHECK_S, return_when=asyncio.FIRST_COMPLETED)
+                if told.done():
+                    return told.result()
+                if lost.done() or any(e.done() for e in ends) or transport.is_closing():
+                    return 1000
+            return 4401
+        finally:
+            camera.hub.discard(outlet)
+            self._cameras.forget(camera, close)
+            outlet.close()
+            lost.cancel()
+            self._handlers.discard(task)
+
+    async def closed(self) -> None:
+        """Wait until those that were told to end have ended, a second at most."""
+        if self._handlers:
+            await asyncio.wait(list(self._handlers), timeout=1.0)
+
+
+def _unchunked(frame: Frame) -> bytes:
+    chunk = part(frame)
+    return chunk[chunk.index(b"\r\n") + 2 : -2]
+
+
+async def _read(ws: web.WebSocketResponse) -> None:
+    async for _ in ws:
+        pass

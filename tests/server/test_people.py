@@ -1,0 +1,136 @@
+"""Who sees what: households on one server, viewers of a camera, tokens, and doors that stay shut."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.server.web.access import Access
+from agent.server.web.openapi import PARAMETER
+from tests.server.conftest import Start
+from tests.server.people import PASSWORD, invited, owner, person
+from tests.server.pictures import jpeg
+
+
+async def test_each_account_sees_its_own_cameras_only(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna, invited(server, anna, "ben") as ben:
+        await anna.add("porch")
+        made = await ben.add("porch")
+        assert made["name"].startswith("porch-")
+        auth = {"Authorization": f"Bearer {made['token']}"}
+        await ben.ask("PUT", f"/v1/cam/{made['name']}/picture", 201, data=jpeg(1), headers=auth)
+        [event] = (await ben.ask("GET", "/api/v1/events"))["events"]
+        assert (await anna.ask("GET", "/api/v1/events"))["events"] == []
+        assert [c["name"] for c in (await anna.ask("GET", "/api/v1/cameras"))["cameras"]] == ["porch"]
+        assert [c["name"] for c in (await ben.ask("GET", "/api/v1/cameras"))["cameras"]] == [made["name"]]
+        assert (await ben.ask("GET", "/api/v1/about"))["bytes"] > 0 == (await anna.ask("GET", "/api/v1/about"))["bytes"]
+        await ben.ask("GET", f"/api/v1/events/{event['id']}/thumb.jpg")
+        await ben.ask("POST", "/api/v1/invitations", 403, json={})
+        await ben.ask("GET", "/api/v1/accounts", 403)
+        await ben.ask("POST", "/api/v1/cameras", 403, json={"name": "x", "pull": "http://10.0.0.1/"})
+        for (method, path), route in server.routes.declared.items():
+            if route.access in (Access.OPEN, Access.TOKEN) or not ("{camera}" in path or "{id:" in path):
+                continue
+            values = {"camera": made["name"], "id": event["id"], "item": "0123456789abcdef-1", "n": 0, "account": 1}
+            where = PARAMETER.sub(lambda m, values=values: str(values[m[1]]), path)  # type: ignore[misc]
+            body = {"kept": True} if "kept" in path else {"name": made["name"]}
+            await anna.ask(method, where, 404, json=body if method in ("PUT", "POST") else None)
+        await anna.ask("POST", "/api/v1/shares", 404, json={"event": event["id"]})
+        [account] = [a for a in (await anna.ask("GET", "/api/v1/accounts"))["accounts"] if a["name"] == "ben"]
+        await anna.ask("DELETE", f"/api/v1/accounts/{account['id']}", 204)
+        await ben.ask("GET", "/api/v1/cameras", 401)
+        assert [c.name for c in server._cameras.all()] == ["porch"]
+
+
+async def test_a_viewer_sees_the_camera_that_was_shown_and_changes_nothing(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna:
+        await anna.add("porch")
+        await anna.add("yard")
+        async with invited(server, anna, "carl", "porch") as carl:
+            assert [c["name"] for c in (await carl.ask("GET", "/api/v1/cameras"))["cameras"]] == ["porch"]
+            shown = await carl.ask("GET", "/api/v1/cameras/porch")
+            assert (shown["mine"], shown["settings"], shown["login"]) == (False, None, None)
+            await carl.ask("GET", "/api/v1/cameras/yard", 404)
+            await carl.ask("DELETE", "/api/v1/cameras/porch", 403)
+            await carl.ask("POST", "/api/v1/cameras/porch/keys", 403)
+            await carl.ask("POST", "/api/v1/cameras", 403, json={"name": "mine"})
+            [account] = (await anna.ask("GET", "/api/v1/cameras/porch/viewers"))["accounts"]
+            await anna.ask("DELETE", f"/api/v1/cameras/porch/viewers/{account['id']}", 204)
+            await carl.ask("GET", "/api/v1/cameras", 401)
+
+
+async def test_an_invitation_opens_once_and_passwords_are_checked(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna, person(server) as dora:
+        link = (await anna.ask("POST", "/api/v1/invitations", 201, json={}))["url"]
+        good = {"user": "dora", "password": PASSWORD, "again": PASSWORD}
+        for bad in ({"password": "short", "again": "short"}, {"again": "another one"}, {"user": ""}, {"user": "owner"}):
+            await dora.ask("POST", link, 400, data=good | bad)
+        await dora.ask("POST", link, data=good)
+        await dora.ask("POST", link, 410, data=good | {"user": "eve"})
+        await dora.ask("POST", "/logout")
+        await dora.ask("POST", "/login", 403, data={"user": "dora", "password": "wrong"})
+        await dora.ask("POST", "/login", data={"user": "dora", "password": PASSWORD})
+        assert (await dora.ask("GET", "/api/v1/about"))["role"] == "member"
+
+
+async def test_guessing_meets_patience(start: Start) -> None:
+    server = await start()
+    async with owner(server), person(server) as eve:
+        for _ in range(3):
+            await eve.ask("POST", "/login", 403, data={"user": "owner", "password": "guess"})
+        await eve.ask("POST", "/login", 429, data={"user": "owner", "password": PASSWORD})
+
+
+async def test_tokens_are_narrow_and_end(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna:
+        await anna.add("porch")
+        await anna.add("yard")
+        read = await anna.ask("POST", "/api/v1/tokens", 201, json={"name": "read", "camera": "porch"})
+        manage = await anna.ask("POST", "/api/v1/tokens", 201, json={"name": "all", "scope": "manage"})
+        short = await anna.ask("POST", "/api/v1/tokens", 201, json={"name": "short", "life_s": 1e-9})
+        listed = await anna.ask("GET", "/api/v1/tokens")
+        assert len(listed["tokens"]) == 3 and read["token"] not in str(listed)
+        async with person(server, read["token"]) as program:
+            assert [c["name"] for c in (await program.ask("GET", "/api/v1/cameras"))["cameras"]] == ["porch"]
+            await program.ask("GET", "/api/v1/cameras/yard", 404)
+            await program.ask("DELETE", "/api/v1/cameras/porch", 403)
+            await program.ask("POST", "/api/v1/tokens", 403, json={"name": "more"})
+            await anna.ask("DELETE", f"/api/v1/tokens/{read['id']}", 204)
+            await program.ask("GET", "/api/v1/cameras", 401)
+        async with person(server, short["token"]) as program:
+            await program.ask("GET", "/api/v1/cameras", 401)
+        async with person(server, manage["token"]) as program:
+            await program.ask("DELETE", "/api/v1/cameras/yard", 204)
+
+
+async def test_share_links_show_one_thing_and_end(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna, person(server) as anybody:
+        made = await anna.add("porch")
+        auth = {"Authorization": f"Bearer {made['token']}"}
+        await anna.ask("PUT", "/v1/cam/porch/picture", 201, data=jpeg(7), headers=auth)
+        [event] = (await anna.ask("GET", "/api/v1/events"))["events"]
+        share = await anna.ask("POST", "/api/v1/shares", 201, json={"event": event["id"]})
+        async with anybody.http.get(share["url"]) as page:
+            assert page.status == 200 and page.headers["X-Robots-Tag"] == "noindex"
+        async with anybody.http.get(share["url"] + "/picture.jpg") as picture:
+            assert await picture.read() == jpeg(7)
+        async with anybody.http.get(share["url"] + "/film.mjpeg") as film:
+            assert jpeg(7) in await film.read()
+        await anybody.ask("GET", "/api/v1/events", 401)
+        assert [s["views"] for s in (await anna.ask("GET", "/api/v1/shares"))["shares"] if s["event"]] == [1]
+        await anna.ask("DELETE", f"/api/v1/shares/{share['id']}", 204)
+        for path in ("", "/picture.jpg", "/film.mjpeg"):
+            async with anybody.http.get(share["url"] + path) as page:
+                assert page.status == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/cameras", "/api/v1/events", "/api/v1/openapi.json"])
+async def test_a_foreign_name_and_a_foreign_site_are_refused(start: Start, path: str) -> None:
+    server = await start()
+    async with person(server) as eve:
+        await eve.ask("GET", path, 421, headers={"Host": "evil.example"})
+        await eve.ask("POST", path, 403, headers={"Origin": "http://evil.example"})

@@ -1,0 +1,168 @@
+"""Virtual cameras from their first second to their last trace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from agent.clock import SystemClock
+from agent.server.camera import CameraSettings
+from tests.e2e.product import COMMAND
+from tests.server.agents import Uplinks
+from tests.server.conftest import Start
+from tests.server.people import owner, person
+from tests.server.pictures import item, jpeg
+
+NAME = "velvet-otter"
+
+
+class FutureClock(SystemClock):
+    """The clock of a server that is started a day later."""
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() + 86_400_000_000_000
+
+
+def traces(store: Path, *needles: str) -> Iterator[str]:
+    """Where in the store's names and bytes one of the words stands."""
+    for path in store.rglob("*"):
+        text = str(path.relative_to(store)).encode() + (path.read_bytes() if path.is_file() else b"")
+        for needle in needles:
+            if needle.encode() in text:
+                yield f"{needle} in {path}"
+
+
+async def test_everything_to_paste_works_as_it_stands(start: Start, connect: Uplinks) -> None:
+    server = await start(ftp_port=0)
+    async with owner(server) as who:
+        made = await who.add("porch", ends_s=3600)
+        assert made["ftp"]["user"] == made["login"] and set(made["lines"]) == {"agent", "pair", "curl", "ffmpeg", "ftp"}
+        async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(made["login"], made["password"])) as http:
+            assert (await http.put(made["upload_url"] + "a.jpg", data=jpeg(1))).status == 201
+        uplink = await connect(server, "porch", made["token"])
+        assert (await uplink.hello())["ack"] == 0
+        async with person(server) as anybody:
+            async with anybody.http.get(made["view_url"]) as page:
+                assert page.status == 200 and "porch" in await page.text()
+            paired = await anybody.ask("POST", "/v1/pair", json={"code": made["pairing"]})
+            await anybody.ask("POST", "/v1/pair", 410, json={"code": made["pairing"]})
+        assert await uplink.closed() == 4401  # the pairing gave the agent a token of its own
+        uplink = await connect(server, "porch", paired["token"])
+        await who.ask("POST", "/api/v1/cameras", 409, json={"name": "porch"})
+
+
+async def test_a_camera_ends_although_the_server_was_down(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        await who.add("porch", ends_s=3600)
+        await who.add("yard", ends_s=3600, at_end="keep")
+        made = await who.add("hall")
+        await who.add("attic", ends_s=1_000_000)
+        yard = await server.issue_keys("yard")
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {yard.token}"}) as http:
+            await http.put(who.base + "/v1/cam/yard/picture", data=jpeg(1))
+    await server.close()
+    later = await start(clock=FutureClock())
+    assert {c.name for c in later._cameras.all()} == {"attic", "hall", "yard"}
+    assert later._cameras.check("yard", yard.token) == 410
+    assert later._cameras.check("hall", made["token"]) == 200
+    assert list((later.settings.store_path / "items" / "yard").rglob("*.clip"))
+
+
+async def test_nothing_of_a_deleted_camera_stays(start: Start, connect: Uplinks) -> None:
+    server = await start(durable=True)
+    async with owner(server) as who:
+        for n in range(30):
+            await who.add(f"other-{n}")
+        made = await who.add(NAME)
+        await who.ask("POST", "/api/v1/shares", 201, json={"camera": NAME})
+        await who.ask("POST", "/api/v1/tokens", 201, json={"name": "t", "camera": NAME})
+        await who.ask("POST", "/api/v1/invitations", 201, json={"camera": NAME})
+        uplink = await connect(server, NAME, made["token"])
+        await uplink.hello()
+        for n in range(1, 60):
+            await uplink.put(item(NAME, uplink.spool, n, jpeg(n)))
+        await uplink.acked(59)
+        async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(made["login"], made["password"])) as http:
+            await http.put(made["upload_url"], data=jpeg(1))
+        store = server.settings.store_path
+        words = (NAME, made["login"], made["token"], made["password"], uplink.spool)
+        assert {t.split(" in ")[0] for t in traces(store, *words)} >= {NAME, made["login"], uplink.spool}
+        await who.ask("DELETE", f"/api/v1/cameras/{NAME}", 204)
+        assert await uplink.closed() == 4410
+        assert list(traces(store, *words)) == []
+        await who.ask("DELETE", f"/api/v1/cameras/{NAME}", 404)
+        async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(made["login"], made["password"])) as http:
+            assert (await http.put(made["upload_url"], data=jpeg(1))).status == 410
+        async with who.http.get(made["view_url"]) as page:
+            assert page.status == 404
+    await server.close()
+    assert list(traces(store, *words)) == []
+
+
+async def test_an_erasure_that_a_crash_cut_short_is_finished(start: Start) -> None:
+    server = await start()
+    keys = await server.issue_keys(NAME)
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {keys.token}"}) as http:
+        await http.put(server.urls()[0] + f"v1/cam/{NAME}/picture", data=jpeg(1))
+    row = server._cameras._rows[NAME]
+    await server._archive.index.write(lambda tx: server._cameras._forget(tx, row, erase=True))  # type: ignore[union-attr]
+    await server.close()
+    again = await start()
+    assert list(traces(again.settings.store_path, NAME)) == []
+
+
+async def test_the_commands(tmp_path: Path) -> None:
+    async def run(*args: str, code: int = 0) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(*COMMAND, "virtual", *args, "--store", str(tmp_path / "store")),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said = (await process.communicate())[0].decode()
+        assert process.returncode == code, said
+        return said
+
+    made = json.loads(await run("add", "porch", "--ends", "24h", "--keep", "--quota", "5GB", "--json"))
+    assert made["upload_url"].endswith("/v1/cam/porch/picture/")
+    assert "ends in 24 h" in await run("list")
+    shown = json.loads(await run("show", "porch", "--json"))
+    assert (shown["quota_bytes"], shown["at_end"]) == (5_000_000_000, "keep")
+    assert abs(shown["ends_ms"] / 1000 - time.time() - 86400) < 600
+    assert "To paste:" in await run("add", "yard")
+    await run("delete", "porch")
+    assert "no virtual camera 'porch'" in await run("delete", "porch", code=66)
+    assert "cannot name a camera" in await run("add", "../x", code=2)
+
+
+def test_a_camera_pull_address_shows_no_password() -> None:
+    settings = CameraSettings(pull="http://admin:hunter2@10.0.0.9/video.cgi")
+    assert "hunter2" not in repr(settings) and "hunter2" not in json.dumps(settings.as_json())
+    assert CameraSettings.loads(settings.dumps()) == settings
+
+
+@pytest.mark.nightly
+async def test_a_thousand_cameras_come_and_go(start: Start) -> None:
+    """Rows, files, tasks and descriptors are where they were."""
+    server = await start()
+    fds = Path("/proc/self/fd")
+    async with owner(server) as who:
+        await who.add("first")
+        await who.ask("DELETE", "/api/v1/cameras/first", 204)
+        before = (len(list(fds.iterdir())), len(asyncio.all_tasks()))
+        for n in range(1000):
+            made = await who.add(f"{NAME}-{n}")
+            async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(made["login"], made["password"])) as http:
+                assert (await http.put(made["upload_url"], data=jpeg(n))).status == 201
+        for n in range(1000):
+            await who.ask("DELETE", f"/api/v1/cameras/{NAME}-{n}", 204)
+        assert abs(len(list(fds.iterdir())) - before[0]) <= 2
+        assert len(asyncio.all_tasks()) <= before[1] + 2
+        assert not list((server.settings.store_path / "items").iterdir())
+        assert list(traces(server.settings.store_path, NAME)) == []
