@@ -39,6 +39,7 @@ from agent.server.web.live import Live
 from agent.server.web.manage import Manage
 from agent.server.web.metrics import Metrics
 from agent.server.web.newsfeed import NewsFeed
+from agent.server.web.openapi import Op
 from agent.server.web.pages import Pages
 from agent.server.web.people import People
 from agent.server.web.rules import Allowed
@@ -244,7 +245,8 @@ class CameraServer:
             rooms.add_to(self.routes)
         self._metrics = Metrics(pages.role)
         self.routes.add("GET", "/metrics", Access.OPEN, self._metrics.handle)
-        self.routes.add("GET", ROOT + "/news", Access.VIEWER, self._feed.handle)
+        told = Op("What happens, as server-sent events; endless", media="text/event-stream")
+        self.routes.add("GET", ROOT + "/news", Access.VIEWER, self._feed.handle, told)
         self.routes.add("GET", ROOT + "/cameras/{camera}/live", Access.VIEWER, self._live.handle)
         self.routes.add("GET", "/v1/cam/{camera}/stream", Access.TOKEN, self._uplink.handle)
         self._uploads.add_to(self.routes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,11 @@ import aiohttp
 from agent.server.app import CameraServer
 
 PASSWORD = "correct horse battery"
+
+
+def basic(login: str, password: str) -> dict[str, str]:
+    """The header that cameras send."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()}
 
 
 class Person:

@@ -328,7 +328,7 @@ async def test_an_upload_shows_the_camera_as_there(server: CameraServer, client:
     assert camera is not None and not camera.connected
     await client.put(1, jpeg(1))
     assert camera.connected
-    server._uploads.close()
+    server._presence.close()
     assert not camera.connected
 
 

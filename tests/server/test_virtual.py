@@ -16,7 +16,7 @@ from agent.server.camera import CameraSettings
 from tests.e2e.product import COMMAND
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
-from tests.server.people import owner, person
+from tests.server.people import basic, owner, person
 from tests.server.pictures import item, jpeg
 
 NAME = "velvet-otter"
@@ -43,7 +43,7 @@ async def test_everything_to_paste_works_as_it_stands(start: Start, connect: Upl
     async with owner(server) as who:
         made = await who.add("porch", ends_s=3600)
         assert made["ftp"]["user"] == made["login"] and set(made["lines"]) == {"agent", "pair", "curl", "ffmpeg", "ftp"}
-        async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(made["login"], made["password"])) as http:
+        async with aiohttp.ClientSession(headers=basic(made["login"], made["password"])) as http:
             assert (await http.put(made["upload_url"] + "a.jpg", data=jpeg(1))).status == 201
         uplink = await connect(server, "porch", made["token"])
         assert (await uplink.hello())["ack"] == 0
@@ -89,7 +89,7 @@ async def test_nothing_of_a_deleted_camera_stays(start: Start, connect: Uplinks)
         for n in range(1, 60):
             await uplink.put(item(NAME, uplink.spool, n, jpeg(n)))
         await uplink.acked(59)
-        async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(made["login"], made["password"])) as http:
+        async with aiohttp.ClientSession(headers=basic(made["login"], made["password"])) as http:
             await http.put(made["upload_url"], data=jpeg(1))
         store = server.settings.store_path
         words = (NAME, made["login"], made["token"], made["password"], uplink.spool)
@@ -98,7 +98,7 @@ async def test_nothing_of_a_deleted_camera_stays(start: Start, connect: Uplinks)
         assert await uplink.closed() == 4410
         assert list(traces(store, *words)) == []
         await who.ask("DELETE", f"/api/v1/cameras/{NAME}", 404)
-        async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(made["login"], made["password"])) as http:
+        async with aiohttp.ClientSession(headers=basic(made["login"], made["password"])) as http:
             assert (await http.put(made["upload_url"], data=jpeg(1))).status == 410
         async with who.http.get(made["view_url"]) as page:
             assert page.status == 404
@@ -158,7 +158,7 @@ async def test_a_thousand_cameras_come_and_go(start: Start) -> None:
         before = (len(list(fds.iterdir())), len(asyncio.all_tasks()))
         for n in range(1000):
             made = await who.add(f"{NAME}-{n}")
-            async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(made["login"], made["password"])) as http:
+            async with aiohttp.ClientSession(headers=basic(made["login"], made["password"])) as http:
                 assert (await http.put(made["upload_url"], data=jpeg(n))).status == 201
         for n in range(1000):
             await who.ask("DELETE", f"/api/v1/cameras/{NAME}-{n}", 204)

@@ -14,6 +14,7 @@ from agent.media import clip
 from agent.server.app import CameraServer
 from agent.server.cameras import Keys
 from tests.server.conftest import Start
+from tests.server.people import basic
 from tests.server.pictures import jpeg
 
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="NO curl: uploads by it are NOT tested")
@@ -60,7 +61,7 @@ async def test_what_curl_uploads_is_stored_as_it_is(server: CameraServer, keys: 
     form = [x for n in (2, 3) for x in ("-F", f"file{n}=@{tmp_path / f'{n}.jpg'}")]
     assert (await curl("-u", login, *form, "-F", "note=hello", url)).endswith("201")
     chunked = ("-H", "Transfer-Encoding: chunked", "-T", str(tmp_path / "0.jpg"))
-    assert (await curl("-u", login, *chunked, url + "..%2f..%2fx.jpg")).endswith("201")
+    assert (await curl("-u", login, *chunked, url + "a%20%3Cb%3E.jpg")).endswith("201")
     assert [data for data, _ in await stored(server)] == [*pictures, pictures[0]]
 
 
@@ -90,15 +91,14 @@ async def test_uploads_are_an_event_that_a_pause_ends(
     [(b"", 415), (b"hello", 415), (b"\x89PNG\r\n\x1a\n" + bytes(99), 415), (b"\xff\xd8\xff\xdb" + bytes(9), 201)],
 )
 async def test_what_is_no_picture(server: CameraServer, keys: Keys, body: bytes, status: int) -> None:
-    auth = aiohttp.BasicAuth(keys.login, keys.password)
-    async with aiohttp.ClientSession(auth=auth) as http:
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
         answer = await http.post(f"http://127.0.0.1:{server.port}/v1/cam/porch/picture", data=body)
         assert answer.status == status
 
 
 async def test_a_cut_picture_is_kept_as_truncated(server: CameraServer, keys: Keys) -> None:
     whole = jpeg(1)
-    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(keys.login, keys.password)) as http:
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
         for data in (whole, whole[: len(whole) // 2]):
             await http.put(f"http://127.0.0.1:{server.port}/v1/cam/porch/picture", data=data)
     assert [(len(d), bool(f & clip.TRUNCATED)) for d, f in await stored(server)] == [
@@ -110,7 +110,7 @@ async def test_a_cut_picture_is_kept_as_truncated(server: CameraServer, keys: Ke
 async def test_an_upload_login_is_good_for_its_camera_only(server: CameraServer, keys: Keys) -> None:
     other = await server.issue_keys("yard")
     base = f"http://127.0.0.1:{server.port}"
-    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(other.login, other.password)) as http:
+    async with aiohttp.ClientSession(headers=basic(other.login, other.password)) as http:
         assert (await http.put(f"{base}/v1/cam/porch/picture", data=jpeg(1))).status == 401
         assert (await http.put(f"{base}/v1/cam/nowhere/picture", data=jpeg(1))).status == 404
         assert (await http.put(f"{base}/v1/cam/yard/picture", data=jpeg(1))).status == 201
@@ -137,7 +137,7 @@ async def test_a_pushed_stream_is_handled_as_it_arrives(
             n += 1
             await asyncio.sleep(0.05)
 
-    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(keys.login, keys.password)) as http:
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
         headers = {"Content-Type": "multipart/x-mixed-replace; boundary=x"}
         pushing = asyncio.create_task(http.post(f"{base}v1/cam/porch/mjpeg", data=push(), headers=headers))
         async with viewer.get(f"{base}api/v1/cameras/porch/live.mjpeg") as live, asyncio.timeout(20):
@@ -160,7 +160,7 @@ async def test_deletion_ends_a_running_push_with_410(
             yield jpeg(1)
             await asyncio.sleep(0.05)
 
-    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(keys.login, keys.password)) as http:
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
         url = f"http://127.0.0.1:{server.port}/v1/cam/porch/mjpeg"
         pushing = asyncio.create_task(http.post(url, data=push()))
         async with asyncio.timeout(10):

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-WHO = "who"
+WHO = web.RequestKey("who", Who)
 UPLINK = "/v1/"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEADERS = {
@@ -118,8 +118,7 @@ class Routes:
 
 def asking(request: web.Request) -> Who:
     """Who asks; only in routes that let nobody in unasked."""
-    who: Who = request[WHO]
-    return who
+    return request[WHO]
 
 
 def is_api(request: web.Request) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 
 BINARY: dict[str, Any] = {"type": "string", "contentMediaType": "application/octet-stream"}
-PARAMETER = re.compile(r"\{(\w+)(?::([^{}]*(?:\{[^{}]*\})?[^{}]*))?\}")
+PARAMETER = re.compile(r"\{(\w+)(?::((?:[^{}]|\{[^{}]*\})*))?\}")
 PROBLEM = "#/components/schemas/Problem"
 _PROBLEM = {
     "type": "object",

@@ -1,0 +1,111 @@
+"""The API keeps to its own description, and its media to RFC 9110."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.server.web.access import Access
+from agent.server.web.api import ROOT
+from tests.server.agents import Uplinks
+from tests.server.conftest import Start
+from tests.server.people import basic, owner, person
+from tests.server.pictures import item, jpeg
+
+OPEN = {
+    ("GET", "/static/{name}"),
+    ("GET", "/favicon.ico"),
+    ("GET", "/j/{code}"),
+    ("GET", "/setup/{code}"),
+    ("POST", "/setup/{code}"),
+    ("GET", "/invite/{code}"),
+    ("POST", "/invite/{code}"),
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("GET", "/s/{code}"),
+    ("GET", "/s/{code}/picture.jpg"),
+    ("GET", "/s/{code}/film.mjpeg"),
+    ("GET", "/api/v1/openapi.json"),
+    ("GET", "/metrics"),
+}
+
+
+async def test_every_route_declares_its_permission(start: Start) -> None:
+    server = await start()
+    assert server._runner is not None and server._runner.app is not None
+    routes = [r for r in server._runner.app.router.routes() if r.method != "HEAD"]
+    heads = sum(r.access is not None for r in server.routes.declared.values() if r.method == "HEAD")
+    assert len(routes) + heads == len(server.routes.declared), "a route that Routes.add did not make"
+    opened = {key for key, route in server.routes.declared.items() if route.access is Access.OPEN}
+    assert opened == OPEN, "a route without a lock: is that meant?"
+    tokens = {path for (_, path), route in server.routes.declared.items() if route.access is Access.TOKEN}
+    assert all(path.startswith("/v1/") for path in tokens)
+
+
+async def test_the_description_is_openapi_and_names_every_api_route(start: Start) -> None:
+    server = await start()
+    async with person(server) as anybody:
+        described = await anybody.ask("GET", f"{ROOT}/openapi.json")
+    validator = pytest.importorskip("openapi_spec_validator", reason="pip install -e .[test]: NOT validated")
+    validator.OpenAPIV31SpecValidator(described).validate()
+    operations = [op for path in described["paths"].values() for op in path.values()]
+    assert len({op["operationId"] for op in operations}) == len(operations) > 25
+    silent = [
+        f"{r.method} {r.path}"
+        for r in server.routes.declared.values()
+        if r.op is None and r.path.startswith(ROOT) and not r.path.endswith(("openapi.json", "/live", "/live.ws"))
+    ]
+    assert not silent, f"not described: {silent}"
+
+
+async def test_ranges_and_conditions(start: Start, connect: Uplinks) -> None:
+    server = await start()
+    data = jpeg(3)
+    async with owner(server) as who:
+        made = await who.add("porch")
+        uplink = await connect(server, "porch", made["token"])
+        await uplink.hello()
+        await uplink.put(item("porch", uplink.spool, 1, data))
+        await uplink.acked(1)
+        [still] = (await who.ask("GET", f"{ROOT}/cameras/porch/stills"))["stills"]
+        for headers, status, body in (
+            ({}, 200, data),
+            ({"Range": "bytes=0-99"}, 206, data[:100]),
+            ({"Range": "bytes=-10"}, 206, data[-10:]),
+            ({"Range": "bytes=10-"}, 206, data[10:]),
+            ({"Range": "bytes=99999999-"}, 416, None),
+            ({"Range": "bytes=x"}, 200, data),
+            ({"If-None-Match": f'"{still["sha256"]}"'}, 304, b""),
+            ({"Range": "bytes=0-9", "If-Range": '"other"'}, 200, data),
+            ({"Range": "bytes=0-9", "If-Range": f'"{still["sha256"]}"'}, 206, data[:10]),
+        ):
+            async with who.http.get(who.base + still["url"], headers=headers) as answer:
+                assert answer.status == status, headers
+                if status != 416:
+                    assert answer.headers["ETag"] == f'"{still["sha256"]}"'
+                    assert await answer.read() == body
+
+
+async def test_pages_of_events_are_complete_and_errors_are_problems(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        made = await who.add("porch", pause_s=1)
+        for n in range(7):
+            camera = server._cameras.get("porch")
+            assert camera is not None
+            server._desk.of(camera)._end_pause()
+            headers = basic(made["login"], made["password"])
+            await who.ask("PUT", "/v1/cam/porch/picture", 201, data=jpeg(n), headers=headers)
+        seen: list[int] = []
+        after = ""
+        while True:
+            page = await who.ask("GET", f"{ROOT}/events?limit=3{after}")
+            seen += [e["id"] for e in page["events"]]
+            if page["next"] is None:
+                break
+            after = f"&before={page['next']}"
+        assert seen == sorted(seen, reverse=True) and len(seen) == 7
+        bad = await who.ask("POST", f"{ROOT}/cameras", 400, json={"name": "UPPER", "colour": 3})
+        assert {e["pointer"] for e in bad["errors"]} == {"/name", "/colour"} and bad["status"] == 400
+        await who.ask("GET", f"{ROOT}/events?before=x", 400)
+        kept = await who.ask("PUT", f"{ROOT}/events/{seen[0]}/kept", json={"kept": True})
+        assert kept["kept"] is True
