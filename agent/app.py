@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import config, sinks, sources
+from agent import __version__, config, sinks, sources, status
 from agent.config import REQUIRED, Field, LogSettings
+from agent.control import Control
 from agent.errors import ConfigError, UsageError
 from agent.frame import Decision, Frame
 from agent.motion import MotionSettings
-from agent.pipeline import Observer, Pipeline
+from agent.pipeline import Observer, Pipeline, way_keys
 from agent.recorder import EventSettings
+from agent.spool.settings import SpoolSettings
 from agent.supervise import Health
 from agent.systemd import Notifier
 
 if TYPE_CHECKING:
     from agent.server.app import CameraServer
+    from agent.spool.store import Spool
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +48,15 @@ class CameraConfig:
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """What one agent process does. `server` is the embedded camera server's settings, None for none."""
+    """What one agent process does. `server` is the embedded camera server's settings, None for none.
+
+    `spool` None keeps what waits in memory only.
+    """
 
     cameras: tuple[CameraConfig, ...]
     sinks: tuple[sinks.Sink, ...] = ()
     server: Any = None
+    spool: SpoolSettings | None = None
     outbox_mib: int = 32
     log_level: str = "info"
 
@@ -75,6 +83,7 @@ def _fields() -> Mapping[str, Field]:
         "cameras": Field(fields=camera, many="map", default=REQUIRED),
         "sinks": Field(kinds=sinks.KINDS, many="list", default=()),
         "server": Field(lazy=_Lazy("agent.server.app", "ServerSettings")),
+        "spool": Field(cls=SpoolSettings, default=SpoolSettings()),
         "outbox_mib": Field(cls=int, default=32),
         "log": Field(cls=LogSettings, default=LogSettings()),
     }
@@ -90,7 +99,14 @@ def load(path: Path) -> AgentConfig:
     if not 1 <= values["outbox_mib"] <= 4096:
         raise ConfigError(f"{path}: outbox_mib must be 1 to 4096")
     cameras = tuple(CameraConfig(name, **fields) for name, fields in values["cameras"].items())
-    return AgentConfig(cameras, tuple(values["sinks"]), values["server"], values["outbox_mib"], values["log"].level)
+    return AgentConfig(
+        cameras,
+        tuple(values["sinks"]),
+        values["server"],
+        values["spool"],
+        values["outbox_mib"],
+        values["log"].level,
+    )
 
 
 def quick(source: str, to: str, name: str = "camera") -> AgentConfig:
@@ -99,7 +115,7 @@ def quick(source: str, to: str, name: str = "camera") -> AgentConfig:
     if scheme not in ("ws", "wss"):
         raise UsageError(f"--to {to.partition('@')[2] or to}: expected ws://… or wss://…")
     sink = sinks.KINDS["websocket"].load()(url=to)  # type: ignore[call-arg]
-    return AgentConfig((CameraConfig(name, sources.from_text(source)),), (sink,))
+    return AgentConfig((CameraConfig(name, sources.from_text(source)),), (sink,), spool=SpoolSettings())
 
 
 class Analyser:
@@ -128,12 +144,14 @@ class Agent:
     server: CameraServer | None = None
     notifier: Notifier = field(default_factory=Notifier)
     pipelines: list[Pipeline] = field(default_factory=list)
+    control: Control = field(default_factory=Control)
 
     def __post_init__(self) -> None:
         if self.config.server is not None and self.server is None:
             from agent.server.app import CameraServer
 
             self.server = CameraServer(self.config.server)
+        self.control.add("status", self._tell)
         for camera in self.config.cameras:
             ways = list(self.config.sinks)
             if self.server is not None:
@@ -146,10 +164,16 @@ class Agent:
                     analyse=Analyser(camera.motion) if camera.motion.enabled else None,
                     analyses_per_s=camera.motion.analyses_per_s,
                     events=camera.events,
-                    outbox_bytes=self.config.outbox_mib * MIB,
+                    memory_bytes=self.config.outbox_mib * MIB,
+                    spool=self._spool(camera.name, way_keys(ways)),
                     observer=self.observer,
                 )
             )
+
+    def _spool(self, camera: str, sinks: list[str]) -> Spool | None:
+        if self.config.spool is None:
+            return None
+        return self.config.spool.open(camera, sinks, len(self.config.cameras), self.config.outbox_mib * MIB)
 
     async def start_server(self) -> list[str]:
         """Start the embedded server, if there is one, with this agent's cameras; returns its URLs."""
@@ -162,6 +186,7 @@ class Agent:
 
     async def run(self, until: asyncio.Event) -> None:
         """Run all cameras until `until` is set, or every source has come to its end."""
+        await self.control.start()
         cameras = [asyncio.create_task(p.run(), name=p.name) for p in self.pipelines]
         minder = asyncio.create_task(self._mind())
         ending = asyncio.create_task(until.wait())
@@ -179,6 +204,9 @@ class Agent:
             await asyncio.gather(*cameras, minder, ending, return_exceptions=True)
 
     async def close(self) -> None:
+        """What waits stays in the spools."""
+        await self.control.close()
+        await asyncio.gather(*(p.spool.close() for p in self.pipelines))
         if self.server is not None:
             await self.server.close()
 
@@ -196,6 +224,14 @@ class Agent:
             if pulse.beats(time.monotonic()):
                 self.notifier.watchdog()
             await asyncio.sleep(min(period, 10.0))
+
+    def _tell(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "server": self.server.urls()[0] if self.server is not None and self.server.port else None,
+            "cameras": [status.camera(p) for p in self.pipelines],
+        }
 
     def status(self) -> str:
         """One line: each camera's rate, or what is missing."""

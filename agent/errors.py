@@ -27,6 +27,10 @@ class PermanentError(AgentError):
         self.exit_code = exit_code
 
 
+class GoneError(PermanentError):
+    """The other end says that this camera was deleted: a disposable agent ends, its spool stays."""
+
+
 class ConfigError(AgentError):
     """The settings are wrong: exit 78, or refuse them; the text names the key (and file:line:column)."""
 

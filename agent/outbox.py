@@ -1,14 +1,36 @@
-"""What a sink drains: items in order, kept until acknowledged, bounded in bytes."""
+"""What a sink drains: items, the most urgent first, kept until the other end has stored them."""
+
+from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterable
 from typing import Protocol
 
-from agent.frame import Item, ItemType
+from agent.frame import Item, ItemType, Worth
+from agent.spool.line import Backlog, Line, Part
+from agent.spool.ranges import Ranges
+
+MIB = 1024 * 1024
+
+
+class Session(Protocol):
+    """One connection's line of items: each is handed out once, in the order in which it should leave.
+
+    Use either `take` or `part`.
+    """
+
+    async def take(self) -> Item:
+        """The next item; waits until there is one."""
+        ...
+
+    async def part(self, max_bytes: int) -> Part:
+        """The next part of at most `max_bytes`: what happens now overtakes between the parts of what waited."""
+        ...
 
 
 class Outbox(Protocol):
-    """Items of one camera for one sink. Several acks may come late or twice."""
+    """Items of one camera for one sink. Acknowledgements may come late, twice, or for what is long gone."""
 
     @property
     def spool(self) -> str: ...
@@ -16,27 +38,76 @@ class Outbox(Protocol):
     @property
     def next_seq(self) -> int: ...
 
-    async def after(self, seq: int) -> Item:
-        """The first item kept with a number above `seq`; waits until there is one."""
+    def session(self) -> Session:
+        """A new line with everything that is not acknowledged; the session before gets nothing more."""
         ...
 
-    def ack(self, upto: int, have: list[tuple[int, int]] | None = None) -> None:
+    def ack(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
         """Everything up to `upto`, and the closed ranges `have`, is durable at the other end."""
         ...
 
-    def refuse(self, seq: int) -> None:
-        """The other end will never take this item: give it up, counted."""
+    def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+        """This, and no more, is at the other end: to be said before `session`.
+
+        What it has lost since (a store restored from an old backup) is sent again as far as it is still here.
+        """
         ...
 
-    def dropped(self) -> list[tuple[int, int]]:
-        """Closed ranges of numbers given up and not yet acknowledged by the other end."""
+    def refuse(self, seq: int, why: str = "refused") -> None:
+        """The other end will never take this item: give it up, counted. `conflict`: another has its number."""
         ...
+
+    def dropped(self) -> list[tuple[int, int, str]]:
+        """(first, last, why) of the numbers given up that the other end has not acknowledged."""
+        ...
+
+    def backlog(self) -> Backlog: ...
+
+    async def drained(self) -> None:
+        """Wait until the other end has everything."""
+        ...
+
+
+class Spooling(Protocol):
+    """Where a camera's items are kept for its sinks: in memory here, on disk in `agent.spool`."""
+
+    @property
+    def next_seq(self) -> int: ...
+
+    def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth) -> object:
+        """Number the payload, digest it and keep it; never waits."""
+        ...
+
+    def outbox(self, sink: str) -> Outbox: ...
+
+    async def close(self) -> None: ...
+
+
+class MemorySpool:
+    """Each sink's items in memory, at most `max_bytes` a sink."""
+
+    def __init__(self, camera: str, sinks: Iterable[str], max_bytes: int = 32 * MIB) -> None:
+        self._outboxes = {sink: MemoryOutbox(camera, max_bytes) for sink in sinks}
+
+    @property
+    def next_seq(self) -> int:
+        return max((o.next_seq for o in self._outboxes.values()), default=1)
+
+    def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth) -> None:
+        for outbox in self._outboxes.values():
+            outbox.put(type_, event, wall_ns, payload, worth)
+
+    def outbox(self, sink: str) -> MemoryOutbox:
+        return self._outboxes[sink]
+
+    async def close(self) -> None:
+        pass
 
 
 class MemoryOutbox:
     """An outbox in memory: when it is full the oldest items are given up, counted and declared."""
 
-    def __init__(self, camera: str, max_bytes: int = 32 * 1024 * 1024) -> None:
+    def __init__(self, camera: str, max_bytes: int = 32 * MIB) -> None:
         self.camera = camera
         self.spool = secrets.token_hex(8)
         self.next_seq = 1
@@ -44,62 +115,76 @@ class MemoryOutbox:
         self.dropped_items = 0
         self.acked_items = 0
         self._max_bytes = max_bytes
-        self._items: dict[int, Item] = {}
-        self._dropped: list[tuple[int, int]] = []
-        self._added = asyncio.Event()
+        self._items: dict[int, tuple[Item, Worth]] = {}
+        self._dropped: list[tuple[int, int, str]] = []
+        self._acked = Ranges()
+        self._session: Line | None = None
         self._emptied = asyncio.Event()
         self._emptied.set()
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> Item:
+    def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth = Worth.HEAD) -> Item:
         """Number the payload, digest it and keep it; never waits."""
         item = Item(self.camera, self.spool, self.next_seq, type_, event, wall_ns, payload, Item.digest(payload))
         self.next_seq += 1
-        self._items[item.seq] = item
+        self._items[item.seq] = item, worth
         self.bytes += len(payload)
         while self.bytes > self._max_bytes and len(self._items) > 1:
-            self._give_up(next(iter(self._items)))
-        self._added.set()
+            self._give_up(next(iter(self._items)), "quota")
+        if self._session is not None:
+            self._session.add(item.seq, worth, event)
         self._emptied.clear()
         return item
 
-    def _give_up(self, seq: int) -> None:
-        self.bytes -= len(self._items.pop(seq).payload)
+    async def _read(self, seq: int) -> Item | None:
+        found = self._items.get(seq)
+        return found[0] if found else None
+
+    def session(self) -> Line:
+        self._session = Line(self._read, self._acked.__contains__)
+        for seq, (_, worth) in self._items.items():
+            self._session.add(seq, worth, 0)
+        return self._session
+
+    def _give_up(self, seq: int, why: str) -> None:
+        self._forget(seq)
         self.dropped_items += 1
-        if self._dropped and self._dropped[-1][1] == seq - 1:
-            self._dropped[-1] = (self._dropped[-1][0], seq)
+        if self._dropped and self._dropped[-1][1:] == (seq - 1, why):
+            self._dropped[-1] = (self._dropped[-1][0], seq, why)
         else:
-            self._dropped.append((seq, seq))
+            self._dropped.append((seq, seq, why))
 
-    async def after(self, seq: int) -> Item:
-        while True:
-            if self.next_seq - 1 > seq:
-                for s, item in self._items.items():
-                    if s > seq:
-                        return item
-            self._added.clear()
-            await self._added.wait()
-
-    def ack(self, upto: int, have: list[tuple[int, int]] | None = None) -> None:
-        gone = [s for s in self._items if s <= upto or any(a <= s <= b for a, b in have or ())]
-        for s in gone:
-            self.bytes -= len(self._items.pop(s).payload)
-        self.acked_items += len(gone)
-        self._dropped = [(a, b) for a, b in self._dropped if b > upto]
+    def _forget(self, seq: int) -> None:
+        self.bytes -= len(self._items.pop(seq)[0].payload)
         if not self._items:
             self._emptied.set()
 
-    def refuse(self, seq: int) -> None:
-        if seq in self._items:
-            self._give_up(seq)
-            if not self._items:
-                self._emptied.set()
+    def ack(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+        for first, last in ((1, upto), *have):
+            self._acked.add(max(first, 1), min(last, self.next_seq - 1))
+        gone = [s for s in self._items if s in self._acked]
+        for seq in gone:
+            self._forget(seq)
+        self.acked_items += len(gone)
 
-    def dropped(self) -> list[tuple[int, int]]:
-        return list(self._dropped)
+    def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+        self.ack(upto, have)
+
+    def refuse(self, seq: int, why: str = "refused") -> None:
+        if seq in self._items:
+            self._give_up(seq, why)
+
+    def dropped(self) -> list[tuple[int, int, str]]:
+        return [(a, b, why) for a, b, why in self._dropped if not self._acked.covers(a, b)]
+
+    def backlog(self) -> Backlog:
+        missing: dict[str, int] = {}
+        for first, last, why in self._dropped:
+            missing[why] = missing.get(why, 0) + last - first + 1
+        oldest = min((i.wall_ns for i, _ in self._items.values()), default=None)
+        return Backlog(self.spool, self.next_seq, self._acked.upto, missing, len(self._items), self.bytes, oldest)
 
     async def drained(self) -> None:
-        """Wait until nothing is kept."""
         await self._emptied.wait()

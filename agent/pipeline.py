@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.clock import Clock, SystemClock
-from agent.frame import Box, Clip, Decision, Frame, ItemType
+from agent.frame import Box, Clip, Codec, Decision, Frame, ItemType, Worth
 from agent.frozen import Frozen, StillPicture
 from agent.hub import Hub
 from agent.judge import Analyse, Judge
 from agent.media import clip as clips
-from agent.outbox import MemoryOutbox
+from agent.outbox import MemorySpool, Outbox, Spooling
 from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.sinks import Feed, Sink
 from agent.sources import Source
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 Observer = Callable[[str, Opened | Closed | Frozen], None]
 DRAIN_S = 1.0
+MAX_EVENT = 1 << 31
+HEAD_NS = 5_000_000_000  # of an event; the rest is given up first when space runs out
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Way:
     """One sink with its own outbox, so that one that is away holds nobody up."""
 
     sink: Sink
-    outbox: MemoryOutbox
+    outbox: Outbox
     health: Health = field(default_factory=Health)
 
 
@@ -67,7 +69,8 @@ class Pipeline:
         analyse: Analyse | None,
         analyses_per_s: float = 5.0,
         events: EventSettings | None = None,
-        outbox_bytes: int = 32 * 1024 * 1024,
+        memory_bytes: int = 32 * 1024 * 1024,
+        spool: Spooling | None = None,
         observer: Observer | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -81,9 +84,12 @@ class Pipeline:
         self.size: tuple[int, int] | None = None
         self.started = asyncio.Event()
         self.ended = asyncio.Event()
-        self.ways = [Way(s, MemoryOutbox(name, outbox_bytes)) for s in sinks]
+        keys = way_keys(sinks)
+        self.spool = spool or MemorySpool(name, keys, memory_bytes)
+        self.ways = [Way(s, self.spool.outbox(key)) for s, key in zip(sinks, keys, strict=True)]
         events = events or EventSettings()
-        self.recorder = Recorder(events, self._emit, outbox_bytes)
+        self.recorder = Recorder(events, self._emit, memory_bytes)
+        self.recorder.events = (self.spool.next_seq - 1) % MAX_EVENT  # no event of this spool had such a number yet
         self.still_picture = StillPicture(events.frozen_after_s, self._frozen)
         self._analyse = analyse
         self._period_ns = round(1e9 / analyses_per_s)
@@ -92,6 +98,8 @@ class Pipeline:
         self._due_ns = 0
         self._last: Frame | None = None
         self._judge: Judge | None = None
+        self._judged: Frame | None = None
+        self._head_until_ns = 0
 
     async def run(self) -> None:
         """Returns when the source has no more to come and everything was delivered."""
@@ -167,6 +175,7 @@ class Pipeline:
             self.counters.analysed += 1
             self.counters.moving += verdict.moving
             self.decision = verdict
+            self._judged = frame
             self.recorder.decision(frame, verdict)
 
     def _undecodable(self, e: ValueError) -> None:
@@ -185,12 +194,16 @@ class Pipeline:
             payload = clips.pack(what.frames, what.preroll)
             self.counters.clips += 1
             self.counters.clip_bytes += len(payload)
-            self._put(ItemType.CLIP, what.event, what.frames[0].wall_ns, payload)
+            self._head_until_ns = self._head_until_ns or what.frames[-1].pts_ns + HEAD_NS
+            worth = Worth.HEAD if what.frames[0].pts_ns < self._head_until_ns else Worth.BODY
+            self.spool.put(ItemType.CLIP, what.event, what.frames[0].wall_ns, payload, worth)
             return
-        record = _opened(what) if isinstance(what, Opened) else _closed(what)
-        self._put(ItemType.EVENT, what.event, what.wall_ns, json.dumps(record, separators=(",", ":")).encode())
+        record = json.dumps(_opened(what) if isinstance(what, Opened) else _closed(what), separators=(",", ":"))
+        self.spool.put(ItemType.EVENT, what.event, what.wall_ns, record.encode(), Worth.HEAD)
         if isinstance(what, Opened):
             self.counters.events += 1
+            self._head_until_ns = 0
+            self._show(what)
             log.info("%s: event %d begins, %.1f %% of the picture", self.name, what.event, what.decision.score * 100)
         else:
             seconds = (what.end_ns - what.wall_ns) / 1e9
@@ -207,13 +220,22 @@ class Pipeline:
         else:
             self.counters.frozen += 1
             log.warning("%s: the camera repeats one picture: it is frozen", self.name)
-        self._put(ItemType.EVENT, 0, what.wall_ns, json.dumps(record, separators=(",", ":")).encode())
+        text = json.dumps(record, separators=(",", ":"))
+        self.spool.put(ItemType.EVENT, 0, what.wall_ns, text.encode(), Worth.HEAD)
         if self._observer is not None:
             self._observer(self.name, what)
 
-    def _put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> None:
-        for way in self.ways:
-            way.outbox.put(type_, event, wall_ns, payload)
+    def _show(self, opened: Opened) -> None:
+        """The picture that fired leaves before the clips: also over a slow line it is there in a moment."""
+        frame = self._judged
+        if frame is not None and frame.codec is Codec.JPEG and not opened.follows:
+            self.spool.put(ItemType.STILL, opened.event, frame.wall_ns, frame.data, Worth.HEAD)
+
+
+def way_keys(sinks: list[Sink]) -> list[str]:
+    """A name for each sink that stays the same over restarts; two to one address are told apart by a number."""
+    labels = [s.label for s in sinks]
+    return [f"{k}#{labels[:i].count(k) + 1}" if k in labels[:i] else k for i, k in enumerate(labels)]
 
 
 async def _minded(judge: Judge) -> None:

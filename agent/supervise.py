@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from agent.clock import Clock, SystemClock
-from agent.errors import PermanentError, TransientError
+from agent.errors import GoneError, PermanentError, TransientError
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class Health:
     since_ns: int = 0
     refused: bool = False
     exit_code: int = 69
+    gone: bool = False
     _quiet: bool = field(default=False, repr=False)
 
     def worked(self, name: str, clock: Clock) -> None:
@@ -91,7 +92,7 @@ async def supervise(
             health.failed(name, str(e), logging.WARNING, clock)
             wait = e.wait_s + backoff_s(health.failures, rng)
         except PermanentError as e:
-            health.refused, health.exit_code = True, e.exit_code
+            health.refused, health.exit_code, health.gone = True, e.exit_code, isinstance(e, GoneError)
             health.failed(name, str(e), logging.ERROR, clock)
             wait = REFUSED_S
         while wait > NAP_S:

@@ -23,6 +23,7 @@ from agent.errors import PermanentError, TransientError, UsageError
 from agent.exits import CANNOT_WRITE, TRY_LATER
 from agent.frozen import Frozen
 from agent.motion import MotionSettings
+from agent.outbox import MemoryOutbox
 from agent.recorder import Closed, Opened
 from agent.server.app import CameraServer, ServerSettings
 from agent.sources import Source
@@ -287,6 +288,7 @@ class Watch:
     def _goodbye(self) -> None:
         pipeline = self.agent.pipelines[0]
         c, outbox = pipeline.counters, pipeline.ways[0].outbox
+        assert isinstance(outbox, MemoryOutbox)
         seconds = round(time.monotonic() - self._begin, 1)
         left = self.store.left()
         data = {

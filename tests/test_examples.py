@@ -8,6 +8,7 @@ from agent import app, hosted, sinks, sources
 from agent.motion import MotionSettings
 from agent.recorder import EventSettings
 from agent.server.app import ServerSettings
+from agent.spool.settings import SpoolSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,7 +34,7 @@ def test_every_option_of_the_agent_is_in_the_example(tmp_path: Path) -> None:
     assert {c.name for c in config.cameras} >= {"porch", "yard", "desk", "hall", "scene"}
     text = path.read_text()
     classes = [k.load() for k in (*sources.KINDS.values(), *sinks.KINDS.values())]
-    for cls in (*classes, MotionSettings, EventSettings):
+    for cls in (*classes, MotionSettings, EventSettings, SpoolSettings):
         for field in dataclasses.fields(cls):
             assert re.search(rf"\b{field.name}:", text), f"{cls.__name__}.{field.name} is not in config.example.yaml"
     assert set(re.findall(r"type: ([a-z0-9]+)", text)) == {*sources.KINDS, *sinks.KINDS}
@@ -47,7 +48,7 @@ def test_what_the_example_calls_a_default_is_one(tmp_path: Path) -> None:
         assert (camera.motion, camera.events) == (twin.motion, twin.events)
         for name in ("connect_timeout_s", "stall_timeout_s", "width", "height", "port", "poll_s"):
             assert getattr(camera.source, name, None) == getattr(twin.source, name, None)
-    assert plain.outbox_mib == full.outbox_mib
+    assert (plain.outbox_mib, plain.spool.durability) == (full.outbox_mib, full.spool.durability)
 
 
 def test_every_option_of_the_server_is_in_its_example(tmp_path: Path) -> None:

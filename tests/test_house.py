@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "agent"
 BASE = {"errors", "clock", "frame"}
-ROOTS = {"app", "check", "cli", "commands", "console", "hosted", "portal", "simulate", "watch"}
+ROOTS = {"app", "check", "cli", "commands", "console", "hosted", "portal", "simulate", "status", "watch"}
 MAY = {
     "__init__": set(),
     "errors": set(),
@@ -28,6 +28,7 @@ MAY = {
     "config": {"errors"},
     "outbox": BASE | {"spool"},
     "spool": BASE | {"media"},
+    "control": BASE,
     "motion": BASE | {"media"},
     "sources": BASE | {"media"},
     "sinks": BASE | {"media", "hub", "outbox"},

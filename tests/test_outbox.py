@@ -14,23 +14,24 @@ def fill(outbox: MemoryOutbox, count: int, size: int = 100) -> None:
 async def test_items_wait_until_acknowledged() -> None:
     outbox = MemoryOutbox("porch")
     fill(outbox, 3)
-    first = await outbox.after(0)
+    first = await outbox.session().take()
     assert (first.camera, first.seq) == ("porch", 1)
-    assert (await outbox.after(0)).seq == 1, "reading does not remove"
+    assert (await outbox.session().take()).seq == 1, "reading does not remove"
     outbox.ack(1, [(3, 3)])
-    assert (await outbox.after(0)).seq == 2
+    assert (await outbox.session().take()).seq == 2
     outbox.ack(3)
     await outbox.drained()
     assert (outbox.bytes, outbox.acked_items) == (0, 3)
 
 
-async def test_after_waits_for_what_is_not_there_yet() -> None:
+async def test_a_session_hands_each_out_once_and_waits_for_what_is_not_there_yet() -> None:
     outbox = MemoryOutbox("porch")
-    waiting = asyncio.ensure_future(outbox.after(0))
+    session = outbox.session()
+    waiting = asyncio.ensure_future(session.take())
     await asyncio.sleep(0)
     assert not waiting.done()
-    fill(outbox, 1)
-    assert (await waiting).seq == 1
+    fill(outbox, 2)
+    assert [(await waiting).seq, (await session.take()).seq] == [1, 2]
 
 
 async def test_when_full_the_oldest_go_counted_and_declared() -> None:
@@ -38,7 +39,8 @@ async def test_when_full_the_oldest_go_counted_and_declared() -> None:
     fill(outbox, 10)
     assert outbox.bytes <= 350
     assert outbox.dropped_items == 7
-    assert outbox.dropped() == [(1, 7)]
+    assert outbox.dropped() == [(1, 7, "quota")]
+    assert outbox.backlog().missing == {"quota": 7}
     outbox.ack(7)
     assert outbox.dropped() == []
 
@@ -46,7 +48,7 @@ async def test_when_full_the_oldest_go_counted_and_declared() -> None:
 async def test_one_item_larger_than_the_bound_still_leaves() -> None:
     outbox = MemoryOutbox("porch", max_bytes=10)
     fill(outbox, 1, 1000)
-    assert (await outbox.after(0)).seq == 1
+    assert (await outbox.session().take()).seq == 1
 
 
 async def test_a_refused_item_is_given_up_and_declared() -> None:
@@ -54,10 +56,20 @@ async def test_a_refused_item_is_given_up_and_declared() -> None:
     fill(outbox, 2)
     outbox.refuse(1)
     outbox.refuse(1)
-    assert outbox.dropped() == [(1, 1)] and outbox.dropped_items == 1
+    assert outbox.dropped() == [(1, 1, "refused")] and outbox.dropped_items == 1
     outbox.refuse(2)
     await asyncio.wait_for(outbox.drained(), 1)
 
 
 async def test_each_outbox_has_a_spool_name_of_its_own() -> None:
     assert MemoryOutbox("a").spool != MemoryOutbox("a").spool
+
+
+async def test_who_stops_waiting_loses_no_item() -> None:
+    outbox = MemoryOutbox("porch")
+    session = outbox.session()
+    waiting = asyncio.ensure_future(session.take())
+    await asyncio.sleep(0)
+    fill(outbox, 1)
+    waiting.cancel()
+    assert (await asyncio.wait_for(session.take(), 1)).seq == 1

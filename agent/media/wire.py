@@ -46,14 +46,16 @@ def pack_live(frame: Frame) -> bytes:
 def pack_item(item: Item) -> list[bytes]:
     """The item as messages of at most PART_BYTES each, to be sent in order."""
     total = len(item.payload)
-    view = memoryview(item.payload)
-    out = []
-    for at in range(0, max(total, 1), PART_BYTES):
-        head = HEAD.pack(
-            VERSION, ITEM, item.type, 0, HEAD.size + 32, 0, item.seq, item.wall_ns, item.event, 0, at, total
-        )
-        out.append(b"".join((head, item.sha256, view[at : at + PART_BYTES])))
-    return out
+    return [pack_part(item, at, min(at + PART_BYTES, total)) for at in range(0, max(total, 1), PART_BYTES)]
+
+
+def pack_part(item: Item, start: int, end: int) -> bytes:
+    """`payload[start:end]` as one message."""
+    total = len(item.payload)
+    head = HEAD.pack(
+        VERSION, ITEM, item.type, 0, HEAD.size + 32, 0, item.seq, item.wall_ns, item.event, 0, start, total
+    )
+    return b"".join((head, item.sha256, memoryview(item.payload)[start:end]))
 
 
 def unpack(message: bytes) -> LiveMessage | PartMessage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from agent.frame import Codec, Item
+from agent.frame import Codec, Item, ItemType
 from agent.media import clip
 from agent.server.digest import Contents, boxes, number, share
 
@@ -32,6 +32,9 @@ def note_item(conn: sqlite3.Connection, item: Item, contents: Contents, now_ns: 
             (len(contents.frames), len(item.payload), *key),
         )
         _choose_thumb(conn, key, item.seq, contents.frames)
+    if item.type is ItemType.STILL:
+        whole = clip.Entry(Codec.JPEG, clip.KEY, 0, len(item.payload), 0, 0, item.wall_ns)
+        _choose_thumb(conn, key, item.seq, (whole,))
 
 
 def _note_record(conn: sqlite3.Connection, key: tuple[str, str, int], record: dict[str, object]) -> None:

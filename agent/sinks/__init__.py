@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.hub import Hub
 from agent.outbox import Outbox
+from agent.sinks.orders import Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Feed:
     outbox: Outbox
     live: Hub
     up: Callable[[], None] = lambda: None  # to be called when the other end has accepted the session
+    orders: Orders = field(default_factory=Orders)  # what the other end may ask for
 
 
 class Sink(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -58,6 +58,7 @@ class _Upload:
         self._root = root
         self._drain = Drain(feed.outbox)
         self._part_bytes = PART_BYTES
+        self._asked = False
 
     async def run(self) -> None:
         await self._ask_acks()
@@ -73,14 +74,16 @@ class _Upload:
                 await self._put_parts(item)
 
     async def _ask_acks(self) -> None:
-        self._acks(self._checked(await self._line.ask("GET", f"{self._root}/ack?spool={self._feed.outbox.spool}")))
+        answer = await self._line.ask("GET", f"{self._root}/ack?spool={self._feed.outbox.spool}")
+        self._acks(self._checked(answer), self._feed.outbox.ack if self._asked else self._feed.outbox.resume)
+        self._asked = True
 
     async def _declare(self) -> None:
         for first, last, why in self._drain.losses():
             body = {"spool": self._feed.outbox.spool, "first": first, "last": last, "why": why}
             kind = {"Content-Type": "application/json"}
             answer = await self._line.ask("POST", f"{self._root}/dropped", kind, BytesBody(json.dumps(body).encode()))
-            self._acks(self._checked(answer))
+            self._acks(self._checked(answer), self._feed.outbox.ack)
 
     def _checked(self, answer: Answer) -> Answer:
         if answer.status == 404:
@@ -89,13 +92,13 @@ class _Upload:
             raise self._line.failed(answer)
         return answer
 
-    def _acks(self, answer: Answer) -> None:
+    def _acks(self, answer: Answer, tell: Callable[[int, list[tuple[int, int]]], None]) -> None:
         body = _json(answer)
         ack, have = body.get("ack"), body.get("have")
         if not isinstance(ack, int) or not isinstance(have, list):
             raise PermanentError(f"{self._label}: that is no camera server (its answer names no 'ack')")
         pairs = [r for r in have if isinstance(r, list) and len(r) == 2 and all(isinstance(n, int) for n in r)]
-        self._feed.outbox.ack(ack, [(first, last) for first, last in pairs])
+        tell(ack, [(first, last) for first, last in pairs])
 
     async def _put(self, item: Item) -> None:
         answer = await self._line.ask("PUT", self._url(item), _head(item), BytesBody(item.payload))
@@ -163,7 +166,7 @@ class _Upload:
             raise TransientError(f"{self._label}: item {item.seq} was damaged on the way")
         elif answer.status in (400, 409, 411, 413, 415):
             log.error("%s: item %d is refused (%d %s) and given up", self._label, item.seq, answer.status, code)
-            self._drain.refuse(item)
+            self._drain.refuse(item, "conflict" if answer.status == 409 else code or "refused")
         else:
             raise self._line.failed(answer)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import os
 import secrets
 import shutil
 import threading
@@ -14,13 +13,17 @@ from pathlib import Path
 
 from agent.errors import UsageError
 from agent.frame import Item, Worth
+from agent.spool.files import sync_folder, write_whole
+from agent.spool.origin import Origin
 from agent.spool.ranges import Ranges
 from agent.spool.record import HEAD
 from agent.spool.segment import Rotten, Segment
+from agent.spool.tombstones import NOT_OURS, Tombstones
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 SEGMENT_S = 60.0
 RESERVE = 256
+LEAP = 1 << 26
 MIN_FREE = 0.05
 
 
@@ -28,45 +31,29 @@ class Full(Exception):
     """Nothing more can go to make room for this item."""
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a small file so that a power cut leaves the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 class Disk:
     """Everything below one folder. `lock` guards the lists; files are written by one thread only.
 
-    Raises UsageError (exit 73) when the folder cannot be written or another agent has it.
+    At most `max_bytes`, and `min_free` (a share of the disk) stays free: segments go to make room, the least
+    worth first. Raises UsageError (exit 73) when the folder cannot be written or another agent has it.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, sinks: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, max_bytes: int, sinks: tuple[str, ...], min_free: float = MIN_FREE) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
-        self._sinks = sinks
         self.lock = threading.Lock()
         self.segments: list[Segment] = []
-        self.given_up: list[tuple[int, int, str]] = []
         self.acked: dict[str, Ranges] = {}
         self.bytes = 0
         self.evicted_items = 0
         self.damaged_bytes = 0
+        self.copied = False
+        self._sinks = sinks
+        self._min_free = min_free
         self._open: dict[Worth, Segment] = {}
         self._number = 0
         self._dirty_folder = False
+        self._saved_acks = ""
         try:
             self._claim()
             self._recover()
@@ -85,13 +72,9 @@ class Disk:
             raise UsageError(f"spool {self.folder}: another agent has it", 73) from None
 
     def _recover(self) -> None:
-        name = self.folder / "spool.json"
-        try:
-            self.id = str(json.loads(name.read_text())["spool"])
-        except (FileNotFoundError, ValueError, KeyError):
-            self.id = secrets.token_hex(8)
-            write_whole(name, json.dumps({"spool": self.id, "version": 1}))
-        self._read_tombstones()
+        origin = Origin(self.folder)
+        self.id, self.copied = origin.id, origin.copied
+        self.tombstones = Tombstones(self.folder / "tombstones")
         self._read_acks()
         found = sorted((n, w, p) for p in self.folder.iterdir() if (nw := Segment.parse(p)) for n, w in [nw])
         newest = {w: n for n, w, _ in found}
@@ -105,34 +88,34 @@ class Disk:
                 self.bytes += segment.size
             else:
                 segment.delete()
-        self._reserve_from()
+        self._number_on()
 
-    def _reserve_from(self) -> None:
+    def _number_on(self) -> None:
         """Numbers go on behind everything that may have been sent; what is missing between is declared."""
-        top = max([s.seqs[-1] for s in self.segments] + [last for _, last, _ in self.given_up] + [0])
+        top = max([s.seqs[-1] for s in self.segments] + [last for _, last, _ in self.tombstones.all] + [0])
         try:
-            self._mark = int((self.folder / "mark").read_text())
+            self.mark = int((self.folder / "mark").read_text())
         except (FileNotFoundError, ValueError):
-            self._mark = top
-        self.next_seq = max(top, self._mark) + 1
+            self.mark = top
+        self.next_seq = max(top, self.mark) + 1
         known = Ranges((s, s) for segment in self.segments for s in segment.seqs)
-        for first, last, _ in self.given_up:
-            known.add(first, last)
-        for ranges in self.acked.values():
+        for ranges in (self.tombstones.numbers, *self.acked.values()):
             for first, last in ranges.all():
                 known.add(first, last)
         for first, last in known.holes(1, self.next_seq - 1):
-            self.tombstone(first, last, "restart")
-
-    def _read_tombstones(self) -> None:
+            self.tombstones.add(first, last, "restart")
+        if self.copied:
+            self.leap()
         try:
-            lines = (self.folder / "tombstones").read_text().splitlines()
-        except FileNotFoundError:
-            return
-        for line in lines:
-            words = line.split()
-            if len(words) == 3 and words[0].isdigit() and words[1].isdigit():
-                self.given_up.append((int(words[0]), int(words[1]), words[2]))
+            self.reserve(self.next_seq)
+        except OSError:
+            pass  # a full disk must not keep it from starting; tried again with the first item
+
+    def leap(self) -> None:
+        """Go on with numbers that no other holder of a copy of this spool will use."""
+        first = self.next_seq
+        self.next_seq = first + LEAP * (1 + secrets.randbelow(16))
+        self.tombstones.add(first, self.next_seq - 1, NOT_OURS)
 
     def _read_acks(self) -> None:
         try:
@@ -144,19 +127,18 @@ class Disk:
     # --- writing, by the writer's thread ---
 
     def reserve(self, seq: int) -> None:
-        """Make durable that numbers up to `seq` may be in use, some ahead, before any of them is."""
-        if seq > self._mark:
+        """Make durable that numbers up to `seq` may be in use, and some ahead, before any of them is sent."""
+        if seq > self.mark - RESERVE // 2:
             write_whole(self.folder / "mark", str(seq + RESERVE))
-            self._mark = seq + RESERVE
+            self.mark = seq + RESERVE
 
     def write(self, item: Item, worth: Worth) -> None:
-        """Append; makes room first. Raises Full, or OSError of the disk."""
+        """Append; makes room first. Raises Full, or OSError: then what was not synced must be abandoned."""
         self.reserve(item.seq)
         self._make_room(len(item.payload) + HEAD.size)
         while True:
-            segment = self._segment(worth)
             try:
-                segment.append(item)
+                self._segment(worth, item.seq).append(item)
                 break
             except OSError as e:
                 if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._evict():
@@ -164,14 +146,16 @@ class Disk:
         with self.lock:
             self.bytes += len(item.payload) + HEAD.size
 
-    def _segment(self, worth: Worth) -> Segment:
+    def _segment(self, worth: Worth, seq: int) -> Segment:
         segment = self._open.get(worth)
         now = time.monotonic()
-        if segment and segment.open and segment.size < SEGMENT_BYTES and now - segment.opened_s < SEGMENT_S:
+        room = segment and segment.open and segment.size < SEGMENT_BYTES and now - segment.opened_s < SEGMENT_S
+        if segment and room and (not segment.seqs or seq > segment.seqs[-1]):
             return segment
         if segment:
             segment.sync()
             segment.close()
+            del self._open[worth]
         self._number += 1
         segment = Segment(self.folder / Segment.name(self._number, worth), worth, now)
         segment.create()
@@ -182,35 +166,57 @@ class Disk:
         return segment
 
     def sync(self) -> None:
-        """Everything written is durable when this returns."""
+        """Everything written is durable when this returns. Raises OSError: then abandon."""
         for segment in self._open.values():
             segment.sync()
         if self._dirty_folder:
             sync_folder(self.folder)
             self._dirty_folder = False
 
+    def abandon(self) -> None:
+        """After an error: what was not synced is not here any more and has to be written again."""
+        for segment in self._open.values():
+            gone = segment.abandon()
+            with self.lock:
+                self.bytes -= gone
+                if not segment.seqs:
+                    self.segments.remove(segment)
+            if not segment.seqs:
+                try:
+                    segment.delete()
+                except OSError:
+                    pass
+        self._open.clear()
+
     def _make_room(self, want: int) -> None:
         while self.bytes + want > self.max_bytes:
             if not self._evict():
-                raise Full(f"spool {self.folder}: an item of {want} bytes does not fit into {self.max_bytes}")
+                raise Full(f"an item of {want} bytes does not fit into {self.max_bytes}")
         disk = shutil.disk_usage(self.folder)
-        while disk.free - want < disk.total * MIN_FREE:
+        while disk.free - want < disk.total * self._min_free:
             if not self._evict():
-                break
+                raise Full(f"less than {self._min_free:.0%} of the disk is free")
             disk = shutil.disk_usage(self.folder)
 
     def _evict(self) -> bool:
-        """Delete the segment that is worth least: one that all have, else the least worth, the oldest first."""
+        """Delete the segment that is worth least: one that all have, else the least worth, the oldest first.
+
+        A disk that takes not even the note of it must not keep it from making room: numbers that are missing
+        are declared at the next start in any case.
+        """
         with self.lock:
             candidates = [s for s in self.segments if s.seqs]
             if not candidates:
                 return False
-            done = [s for s in candidates if self._everyone_has(s)]
+            done = [s for s in candidates if all(map(self.everyone_has, s.seqs))]
             victim = done[0] if done else min(candidates, key=lambda s: (s.worth, s.path.name))
             self.segments.remove(victim)
             self.bytes -= victim.size
         if done:
-            self.save_acks()  # or the next start would take the deleted numbers for lost
+            try:
+                self.save_acks()
+            except OSError:
+                pass
         else:
             self._declare(victim)
         if self._open.get(victim.worth) is victim:
@@ -218,30 +224,27 @@ class Disk:
         victim.delete()
         return True
 
-    def _everyone_has(self, segment: Segment) -> bool:
-        return bool(self.acked) and all(all(seq in r for seq in segment.seqs) for r in self.acked.values())
+    def everyone_has(self, seq: int) -> bool:
+        """Whether every sink's other end has this item."""
+        return bool(self.acked) and all(seq in r for r in self.acked.values())
 
     def _declare(self, victim: Segment) -> None:
         """Tombstones for what not every sink has, before the file goes."""
-        lost = Ranges((s, s) for s in victim.seqs if not all(s in r for r in self.acked.values()))
-        for first, last in lost.all():
-            self.tombstone(first, last, "quota")
+        for first, last in Ranges((s, s) for s in victim.seqs if not self.everyone_has(s)).all():
+            self.give_up(first, last, "quota")
             self.evicted_items += last - first + 1
 
-    def tombstone(self, first: int, last: int, why: str) -> None:
-        """Durably give these numbers up."""
-        with open(self.folder / "tombstones", "a", encoding="utf-8") as f:
-            f.write(f"{first} {last} {why}\n")
-            f.flush()
-            os.fsync(f.fileno())
+    def give_up(self, first: int, last: int, why: str) -> None:
         with self.lock:
-            self.given_up.append((first, last, why))
+            self.tombstones.add(first, last, why)
 
     def save_acks(self) -> None:
         """A stale file only means that some items are sent twice, which the other end notices."""
         with self.lock:
             text = json.dumps({k: r.all() for k, r in self.acked.items()})
-        write_whole(self.folder / "acks.json", text)
+        if text != self._saved_acks:
+            write_whole(self.folder / "acks.json", text)
+            self._saved_acks = text
 
     # --- reading, by any thread ---
 
@@ -261,10 +264,31 @@ class Disk:
     def kept(self) -> list[tuple[int, Worth]]:
         """(number, worth) of every item here, in order of numbers."""
         with self.lock:
-            return sorted((seq, s.worth) for s in self.segments for seq in s.seqs)
+            return sorted({seq: s.worth for s in self.segments for seq in s.seqs}.items())
 
-    def close(self) -> None:
-        for segment in self._open.values():
-            segment.sync()
-            segment.close()
-        self._lock_file.close()
+    def sizes(self) -> list[tuple[int, int]]:
+        """(number, bytes) of every item here, in order of numbers."""
+        with self.lock:
+            return sorted(pair for s in self.segments for pair in s.sizes())
+
+    def wall_ns(self, seq: int) -> int | None:
+        """When the item was captured, by its head on disk; None when that cannot be read."""
+        with self.lock:
+            segment = next((s for s in self.segments if s.has(seq)), None)
+        try:
+            record = segment.record(seq) if segment else None
+        except OSError:
+            return None
+        return record.wall_ns if record else None
+
+    def close(self, next_seq: int) -> None:
+        """Orderly end: the numbers go on where they stopped. Raises OSError."""
+        try:
+            self.sync()
+            self.tombstones.save()
+            self.save_acks()
+            write_whole(self.folder / "mark", str(next_seq - 1))
+        finally:
+            for segment in self._open.values():
+                segment.close()
+            self._lock_file.close()

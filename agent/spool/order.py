@@ -18,27 +18,27 @@ class Rank(IntEnum):
 
 
 # Of the bytes sent, what a rank gets at least while it has something: nobody starves.
-SHARES = {Rank.HEAD: 0.10, Rank.BODY: 0.10, Rank.STILL: 0.05}
+SHARES = {Rank.NOW: 0.0, Rank.HEAD: 0.10, Rank.BODY: 0.10, Rank.STILL: 0.05}
 BY_WORTH = {Worth.HEAD: Rank.HEAD, Worth.BODY: Rank.BODY, Worth.STILL: Rank.STILL}
 FORGET_BYTES = 4 * 1024 * 1024
+FIRST_BYTES = 128 * 1024
 
 
 class Order:
-    """One session's line of items; oldest first within a rank."""
+    """One session's line of items; oldest first within a rank.
+
+    An event's first FIRST_BYTES, its opening and its first picture, wait for nobody's share.
+    """
 
     def __init__(self) -> None:
         self._now: deque[tuple[int, Worth]] = deque()
-        self._queues: dict[Rank, deque[int]] = {rank: deque() for rank in SHARES}
+        self._queues: dict[Rank, deque[int]] = {rank: deque() for rank in BY_WORTH.values()}
         self._sent = dict.fromkeys(Rank, 0.0)
         self._event = 0
+        self._first_left = 0
 
     def __len__(self) -> int:
         return len(self._now) + sum(map(len, self._queues.values()))
-
-    @property
-    def urgent(self) -> bool:
-        """Whether something that happens now waits."""
-        return bool(self._now)
 
     def add(self, seq: int, worth: Worth, event: int = 0) -> None:
         """Queue a number; `event`: of the event that runs now, 0 for what waited already.
@@ -52,24 +52,37 @@ class Order:
             for old, old_worth in self._now:
                 self._queues[BY_WORTH[old_worth]].append(old)
             self._now.clear()
-            self._event = event
+            self._event, self._first_left = event, FIRST_BYTES
         self._now.append((seq, worth))
 
     def next(self) -> tuple[int, Rank] | None:
         """The number to send, taken off the line."""
-        total = sum(self._sent.values())
         waiting = [rank for rank, queue in self._queues.items() if queue]
-        hungry = [rank for rank in waiting if self._sent[rank] < SHARES[rank] * total]
-        if self._now and not hungry:
+        hungry = [rank for rank in waiting if self._hungry(rank)]
+        if self._now and (not hungry or self._first_left > 0):
             return self._now.popleft()[0], Rank.NOW
         if not waiting:
             return None
-        rank = hungry[0] if hungry else waiting[0]
+        rank = (hungry or waiting)[0]
         return self._queues[rank].popleft(), rank
+
+    def overtake(self, event: int, rank: Rank) -> tuple[int, Rank] | None:
+        """The number that should leave before the rest of an item in transit, taken off the line.
+
+        Only the running event overtakes, and beyond its beginning only who has had its share.
+        """
+        if not self._now or event == self._event or (self._hungry(rank) and self._first_left <= 0):
+            return None
+        return self._now.popleft()[0], Rank.NOW
 
     def sent(self, rank: Rank, size: int) -> None:
         """Account for what was sent; the past fades, so that a long quiet time earns no burst."""
         self._sent[rank] += size
+        if rank is Rank.NOW:
+            self._first_left -= size
         if sum(self._sent.values()) > FORGET_BYTES:
             for r in Rank:
                 self._sent[r] /= 2
+
+    def _hungry(self, rank: Rank) -> bool:
+        return self._sent[rank] < SHARES[rank] * sum(self._sent.values())

@@ -5,41 +5,45 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
+_END = 1 << 63
+
 
 class Ranges:
-    """Numbers from 1 on. `upto` is the highest with no hole below it; `above` the ranges behind the first hole."""
+    """Numbers from 1 on. `upto` is the highest with no hole below it; `above` the ranges behind the first hole.
+
+    One thread may add while others look: each change is one assignment.
+    """
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        self._first: list[int] = []
-        self._last: list[int] = []
+        self._spans: list[tuple[int, int]] = []
         for first, last in ranges:
             self.add(first, last)
 
     def __contains__(self, seq: int) -> bool:
-        i = bisect_right(self._first, seq) - 1
-        return i >= 0 and seq <= self._last[i]
+        return self.covers(seq, seq)
 
     def __bool__(self) -> bool:
-        return bool(self._first)
+        return bool(self._spans)
 
     def add(self, first: int, last: int) -> None:
         """Take in `first..last`, both included; an empty range is none."""
         if last < first:
             return
-        i = bisect_right(self._first, first) - 1
-        if i < 0 or self._last[i] < first - 1:
+        spans = self._spans
+        i = bisect_right(spans, (first, _END)) - 1
+        if i < 0 or spans[i][1] < first - 1:
             i += 1
         j = i
-        while j < len(self._first) and self._first[j] <= last + 1:
-            first, last = min(first, self._first[j]), max(last, self._last[j])
+        while j < len(spans) and spans[j][0] <= last + 1:
+            first, last = min(first, spans[j][0]), max(last, spans[j][1])
             j += 1
-        self._first[i:j] = [first]
-        self._last[i:j] = [last]
+        spans[i:j] = [(first, last)]
 
     def covers(self, first: int, last: int) -> bool:
         """Whether every number of `first..last` is in the set."""
-        i = bisect_right(self._first, first) - 1
-        return i >= 0 and last <= self._last[i]
+        spans = self._spans
+        i = bisect_right(spans, (first, _END)) - 1
+        return i >= 0 and last <= spans[i][1]
 
     def holes(self, first: int, last: int) -> list[tuple[int, int]]:
         """The closed ranges of `first..last` that are not in the set."""
@@ -58,11 +62,12 @@ class Ranges:
         return found
 
     def all(self) -> list[tuple[int, int]]:
-        return list(zip(self._first, self._last, strict=True))
+        return list(self._spans)
 
     @property
     def upto(self) -> int:
-        return self._last[0] if self._first and self._first[0] <= 1 else 0
+        spans = self._spans
+        return spans[0][1] if spans and spans[0][0] <= 1 else 0
 
     @property
     def above(self) -> list[tuple[int, int]]:

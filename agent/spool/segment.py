@@ -30,7 +30,7 @@ class Segment:
         self.seqs = array("Q")
         self._offsets = array("Q")
         self._fd = -1
-        self.dirty = False
+        self._synced_bytes = self._synced_items = 0
 
     @staticmethod
     def name(number: int, worth: Worth) -> str:
@@ -52,42 +52,60 @@ class Segment:
         return self._fd >= 0
 
     def append(self, item: Item) -> None:
-        """Write the item behind the others; on an error nothing of it stays, or the segment is closed."""
+        """Write the item behind the others. After an OSError the segment must be abandoned."""
         data = pack(item, self.worth)
         want = len(data) + len(item.payload)
-        try:
-            done = os.writev(self._fd, [data, item.payload])
-            if done < want:
-                rest = memoryview(data + item.payload)[done:]
-                while rest:
-                    n = os.write(self._fd, rest)
-                    rest = rest[n:]
-        except OSError:
-            self._undo()
-            raise
+        done = os.writev(self._fd, [data, item.payload])
+        if done < want:
+            rest = memoryview(data + item.payload)[done:]
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
         self._know(item.seq, self.size)
         self.size += want
-        self.dirty = True
-
-    def _undo(self) -> None:
-        try:
-            os.ftruncate(self._fd, self.size)
-        except OSError:
-            self.close()
 
     def _know(self, seq: int, at: int) -> None:
         self.seqs.append(seq)
         self._offsets.append(at)
 
     def sync(self) -> None:
-        if self.dirty and self.open:
+        """Everything appended is durable when this returns. After an OSError the segment must be abandoned."""
+        if self._synced_items < len(self.seqs):
             os.fdatasync(self._fd)
-        self.dirty = False
+            self._synced_bytes, self._synced_items = self.size, len(self.seqs)
+
+    def abandon(self) -> int:
+        """Nothing that was not synced counts any more; returns the bytes forgotten.
+
+        A failed write or sync must not be repeated and believed: Linux reports such an error once. The items
+        are written again, to another file.
+        """
+        gone = self.size - self._synced_bytes
+        try:
+            os.ftruncate(self._fd, self._synced_bytes)
+        except OSError:
+            pass  # the next start drops what is there twice
+        del self.seqs[self._synced_items :]
+        del self._offsets[self._synced_items :]
+        self.size = self._synced_bytes
+        self.close()
+        return gone
 
     def close(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """(number, bytes with its head) of each item."""
+        ends = [*self._offsets[1:], self.size]
+        return ((seq, end - at) for seq, at, end in zip(self.seqs, self._offsets, ends, strict=True))
+
+    def record(self, seq: int) -> Record | None:
+        """The head of the item with this number, which must be here; None when it is damaged."""
+        at = self._offsets[bisect_left(self.seqs, seq)]
+        with open(self.path, "rb") as f:
+            f.seek(at)
+            return unpack(f.read(HEAD.size), at)
 
     def has(self, seq: int) -> bool:
         i = bisect_left(self.seqs, seq)
@@ -124,7 +142,8 @@ class Segment:
                 bad += record.at - good_end
                 good_end = record.end
                 self._know(record.seq, record.at)
-        self.size = good_end
+        self.size = self._synced_bytes = good_end
+        self._synced_items = len(self.seqs)
         if good_end < size:
             bad += size - good_end
             os.truncate(self.path, good_end)

@@ -7,12 +7,14 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.errors import UsageError
 from agent.frame import Item, ItemType, Worth
 from agent.spool.disk import Disk, Full
-from agent.spool.order import Order
+from agent.spool.drain import SpoolOutbox
 from agent.spool.segment import Rotten
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 BATCH_S = 0.5
 RETRY_S = 1.0
 SAVE_ACKS_S = 5.0
+CLOSE_S = 5.0
 
 Job = Callable[[], None]
 
@@ -27,9 +30,10 @@ Job = Callable[[], None]
 class Spool:
     """Items of one camera, durable until every sink's other end has them.
 
-    `durability`: item (synced at once), batch (stills at most half a second later) or none. Items wait for the
-    disk in memory, at most `memory_bytes`; what does not fit is given up, counted and declared. With a
-    `ledger`, a line `item CAMERA SPOOL SEQ SHA256` is written for each item when it is durable.
+    `durability`: item (synced at once), batch (items outside events at most half a second later) or none.
+    Items wait for the disk in memory, at most `memory_bytes`, and leave from there too when the disk is sick; what
+    does not fit is given up, counted and declared. With a `ledger`, a line `item CAMERA SPOOL SEQ SHA256` is
+    appended for each item when it is durable, and `dropped CAMERA SPOOL FIRST LAST WHY` for what is given up.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class Spool:
         camera: str,
         disk: Disk,
         *,
-        durability: str = "item",
+        durability: str = "batch",
         ledger: Path | None = None,
         memory_bytes: int = 32 * 1024 * 1024,
     ) -> None:
@@ -45,43 +49,61 @@ class Spool:
         self.disk = disk
         self.id = disk.id
         self.next_seq = disk.next_seq
-        self.fresh: dict[int, Item] = {}
+        self.fresh: dict[int, tuple[Item, Worth]] = {}
         self.fresh_bytes = 0
+        self.running_from = self.next_seq  # first number of the newest event
         self.dropped_items = 0
         self.rotten_items = 0
         self.write_errors = 0
+        self.error = ""
         self._durability = durability
-        self._ledger = open(ledger, "a", encoding="ascii") if ledger else None  # noqa: SIM115 closed in close()
         self._memory_bytes = memory_bytes
-        self._outboxes: dict[str, SpoolOutbox] = {}
+        self.event = 0
+        self._outboxes = {sink: SpoolOutbox(self, sink) for sink in disk.acked}
+        self._unannounced: deque[tuple[Item, Worth]] = deque()
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[tuple[Item, Worth] | Job | None] = queue.SimpleQueue()
+        try:
+            self._ledger = open(ledger, "a", encoding="ascii") if ledger else None  # noqa: SIM115 until close()
+        except OSError as e:
+            raise UsageError(f"ledger {ledger}: {e.strerror}", 73) from None
+        if disk.copied:
+            log.error("%s: spool %s is a copy of another one; its numbers leap to %d", camera, self.id, self.next_seq)
         self._writer = threading.Thread(target=self._work, name=f"spool-{camera}", daemon=True)
         self._writer.start()
 
     def outbox(self, sink: str) -> SpoolOutbox:
         """What this sink drains; the name must be one of those that the disk was opened with."""
-        return self._outboxes.setdefault(sink, SpoolOutbox(self, sink))
+        return self._outboxes[sink]
 
     def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth) -> Item:
         """Number, digest and keep the payload; never waits."""
         item = Item(self.camera, self.id, self.next_seq, type_, event, wall_ns, payload, Item.digest(payload))
         self.next_seq += 1
+        if event and event != self.event:
+            self.event, self.running_from = event, item.seq
         if self.fresh_bytes + len(payload) > self._memory_bytes:
             self.dropped_items += 1
-            self._jobs.put(lambda: self.disk.tombstone(item.seq, item.seq, "slow-disk"))
+            self.give_up(item.seq, "slow-disk")
             return item
-        self.fresh[item.seq] = item
+        self.fresh[item.seq] = item, worth
         self.fresh_bytes += len(payload)
         self._jobs.put((item, worth))
-        for outbox in self._outboxes.values():
-            outbox.added(item.seq, worth, event)
+        self._unannounced.append((item, worth))
+        self._announce()
         return item
+
+    def _announce(self) -> None:
+        """Offer items to the sinks; not before it is durable that their numbers were used."""
+        while self._unannounced and self._unannounced[0][0].seq <= self.disk.mark:
+            item, worth = self._unannounced.popleft()
+            for outbox in self._outboxes.values():
+                outbox.added(item.seq, worth, item.event)
 
     async def read(self, seq: int) -> Item | None:
         """The item, None when it is gone or damaged (then it is declared)."""
-        if (item := self.fresh.get(seq)) is not None:
-            return item
+        if (found := self.fresh.get(seq)) is not None:
+            return found[0]
         try:
             return await asyncio.to_thread(self.disk.read, self.camera, seq)
         except Rotten as e:
@@ -91,12 +113,25 @@ class Spool:
             return None
 
     def give_up(self, seq: int, why: str) -> None:
-        self._jobs.put(lambda: self.disk.tombstone(seq, seq, why))
+        """Declare the number missing."""
+        self._jobs.put(lambda: self.disk.give_up(seq, seq, why))
+        self._jobs.put(lambda: self._note([f"dropped {self.camera} {self.id} {seq} {seq} {why}\n"]))
+
+    async def renumber(self, seq: int) -> None:
+        """The other end has another item under this number: somebody else has a copy of this spool."""
+        item = await self.read(seq)
+        log.error("%s: item %s-%d is another one at the other end: the spool was copied", self.camera, self.id, seq)
+        self.disk.next_seq = self.next_seq
+        self.disk.leap()
+        self.next_seq = self.disk.next_seq
+        if item is not None:
+            worth = Worth.STILL if item.type is ItemType.STILL else Worth.HEAD
+            self.put(item.type, item.event, item.wall_ns, item.payload, worth)
 
     async def close(self) -> None:
         """Everything put is on disk when this returns, as far as the disk takes it."""
         self._jobs.put(None)
-        await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._writer.join, CLOSE_S)
         if self._ledger:
             self._ledger.close()
 
@@ -104,26 +139,28 @@ class Spool:
 
     def _work(self) -> None:
         waiting: list[tuple[Item, Worth]] = []
+        unsynced: list[tuple[Item, Worth]] = []
         synced_s = saved_s = time.monotonic()
-        unsynced: list[Item] = []
         ended = False
         while not ended:
-            timeout = RETRY_S if waiting else BATCH_S if unsynced else SAVE_ACKS_S
-            ended, items, jobs = self._collect(timeout)
-            written, waiting = self._write(waiting + items)
-            unsynced += written
-            urgent = any(item.type is not ItemType.STILL for item in unsynced)
+            ended, items, jobs = self._collect(RETRY_S if waiting else BATCH_S if unsynced else SAVE_ACKS_S)
+            waiting = self._write(waiting + items, unsynced)
             now = time.monotonic()
-            if unsynced and (ended or self._durability == "item" or urgent or now - synced_s >= BATCH_S):
-                if self._sync(unsynced):
-                    unsynced = []
+            at_once = self._durability == "item" or any(item.event for item, _ in unsynced)
+            if unsynced and (ended or at_once or now - synced_s >= BATCH_S):
+                if not self._sync(unsynced):
+                    waiting = [*unsynced, *waiting]
+                unsynced = []
                 synced_s = now
             for job in jobs:
                 self._attempt(job)
             if ended or now - saved_s >= SAVE_ACKS_S:
+                self._attempt(self.disk.tombstones.save)
                 self._attempt(self.disk.save_acks)
                 saved_s = now
-        self._attempt(self.disk.close)
+        if waiting:
+            log.warning("%s: %d items were not taken by the disk and are lost", self.camera, len(waiting))
+        self._attempt(lambda: self.disk.close(self.next_seq))
 
     def _collect(self, timeout_s: float) -> tuple[bool, list[tuple[Item, Worth]], list[Job]]:
         """(ended, items, other work) of what waits in the queue, or comes within the time."""
@@ -134,152 +171,80 @@ class Spool:
             while True:
                 if got is None:
                     return True, items, jobs
-                (items if isinstance(got, tuple) else jobs).append(got)  # type: ignore[arg-type]
+                if isinstance(got, tuple):
+                    items.append(got)
+                else:
+                    jobs.append(got)
                 got = self._jobs.get_nowait()
         except queue.Empty:
             return False, items, jobs
 
-    def _write(self, items: list[tuple[Item, Worth]]) -> tuple[list[Item], list[tuple[Item, Worth]]]:
-        """(what was written, what must be tried again)."""
-        written: list[Item] = []
+    def _write(self, items: list[tuple[Item, Worth]], unsynced: list[tuple[Item, Worth]]) -> list[tuple[Item, Worth]]:
+        """Append to the files, moving items to `unsynced`; returns what must be tried again."""
+        again: list[tuple[Item, Worth]] = []
         for i, (item, worth) in enumerate(items):
+            if self.error and self.disk.everyone_has(item.seq):
+                self._tell([(item, worth)])  # stored at the other ends before this disk took it
+                continue
             try:
                 self.disk.write(item, worth)
-                written.append(item)
+                unsynced.append((item, worth))
             except Full as e:
-                log.warning("%s: %s", self.camera, e)
-                self._attempt(lambda seq=item.seq: self.disk.tombstone(seq, seq, "quota"))  # type: ignore[misc]
-                self._tell([item])
+                self._failed(str(e))
+                again.append((item, worth))
             except OSError as e:
-                self._failed(e)
-                return written, items[i:]
-        return written, []
+                self._failed(e.strerror or str(e))
+                self.disk.abandon()
+                again += [*unsynced, *items[i:]]
+                unsynced.clear()
+                break
+        if items:
+            self._call(self._announce)
+        return again
 
-    def _sync(self, items: list[Item]) -> bool:
+    def _sync(self, items: list[tuple[Item, Worth]]) -> bool:
         try:
             if self._durability != "none":
                 self.disk.sync()
         except OSError as e:
-            self._failed(e)
+            self._failed(e.strerror or str(e))
+            self.disk.abandon()
             return False
-        if self._ledger:
-            lines = [f"item {i.camera} {i.spool} {i.seq} {i.sha256.hex()}\n" for i in items]
-            self._ledger.write("".join(lines))
-            self._ledger.flush()
+        if self.error:
+            log.info("%s: spool %s: well again", self.camera, self.disk.folder)
+            self.error = ""
+        self._note([f"item {i.camera} {i.spool} {i.seq} {i.sha256.hex()}\n" for i, _ in items])
         self._tell(items)
         return True
+
+    def _note(self, lines: list[str]) -> None:
+        if self._ledger:
+            self._ledger.write("".join(lines))
+            self._ledger.flush()
 
     def _attempt(self, job: Job) -> None:
         try:
             job()
         except OSError as e:
-            self._failed(e)
+            self._failed(e.strerror or str(e))
 
-    def _failed(self, e: OSError) -> None:
+    def _failed(self, why: str) -> None:
         self.write_errors += 1
-        level = logging.WARNING if self.write_errors == 1 else logging.DEBUG
-        log.log(level, "%s: spool %s: %s; items wait in memory", self.camera, self.disk.folder, e.strerror)
+        level = logging.DEBUG if why == self.error else logging.WARNING
+        log.log(level, "%s: spool %s: %s; items wait in memory", self.camera, self.disk.folder, why)
+        self.error = why
 
-    def _tell(self, items: list[Item]) -> None:
+    def _call(self, function: Callable[[], None]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._settled, items)
+            self._loop.call_soon_threadsafe(function)
         except RuntimeError:
             pass  # the loop has ended
 
-    def _settled(self, items: list[Item]) -> None:
-        """On disk, or given up: memory may forget them."""
-        for item in items:
+    def _tell(self, items: list[tuple[Item, Worth]]) -> None:
+        self._call(lambda: self._settled(items))
+
+    def _settled(self, items: list[tuple[Item, Worth]]) -> None:
+        """On disk, or at every other end: memory may forget them."""
+        for item, _ in items:
             if self.fresh.pop(item.seq, None) is not None:
                 self.fresh_bytes -= len(item.payload)
-
-
-class SpoolOutbox:
-    """Implements `agent.outbox.Outbox` for one sink of a spool."""
-
-    def __init__(self, spool: Spool, sink: str) -> None:
-        self._spool = spool
-        self._sink = sink
-        self._acked = spool.disk.acked[sink]
-        self._session: SpoolSession | None = None
-        self._changed = asyncio.Event()
-        self.refused_items = 0
-
-    @property
-    def spool(self) -> str:
-        return self._spool.id
-
-    @property
-    def next_seq(self) -> int:
-        return self._spool.next_seq
-
-    def session(self) -> SpoolSession:
-        """Hand out again everything that is not acknowledged; ends the session before."""
-        self._session = SpoolSession(self._spool, self._acked.__contains__)
-        return self._session
-
-    def added(self, seq: int, worth: Worth, event: int) -> None:
-        if self._session is not None:
-            self._session.add(seq, worth, event)
-
-    def ack(self, upto: int, have: list[tuple[int, int]] | None = None) -> None:
-        top = self._spool.next_seq - 1
-        with self._spool.disk.lock:
-            for first, last in [(1, upto), *(have or ())]:
-                self._acked.add(max(first, 1), min(last, top))
-        self._changed.set()
-
-    def refuse(self, seq: int) -> None:
-        self.refused_items += 1
-        self._spool.give_up(seq, "refused")
-        self.ack(0, [(seq, seq)])
-
-    def dropped(self) -> list[tuple[int, int, str]]:
-        with self._spool.disk.lock:
-            return [(a, b, why) for a, b, why in self._spool.disk.given_up if not self._acked.covers(a, b)]
-
-    async def drained(self) -> None:
-        """Wait until the other end has everything."""
-        while not self._acked.covers(1, self._spool.next_seq - 1) and self._spool.next_seq > 1:
-            self._changed.clear()
-            await self._changed.wait()
-
-
-class SpoolSession:
-    """Implements `agent.outbox.Session`."""
-
-    def __init__(self, spool: Spool, acked: Callable[[int], bool]) -> None:
-        self._spool = spool
-        self._acked = acked
-        self._order = Order()
-        self._added = asyncio.Event()
-        on_disk = set()
-        for seq, worth in spool.disk.kept():
-            on_disk.add(seq)
-            if not acked(seq):
-                self._order.add(seq, worth)
-        for item in spool.fresh.values():
-            if item.seq not in on_disk and not acked(item.seq):
-                self._order.add(item.seq, Worth.STILL if item.type is ItemType.STILL else Worth.HEAD, item.event)
-
-    @property
-    def urgent(self) -> bool:
-        return self._order.urgent
-
-    def add(self, seq: int, worth: Worth, event: int) -> None:
-        self._order.add(seq, worth, event)
-        self._added.set()
-
-    async def take(self) -> Item:
-        while True:
-            found = self._order.next()
-            if found is None:
-                self._added.clear()
-                await self._added.wait()
-                continue
-            seq, rank = found
-            if self._acked(seq):
-                continue
-            item = await self._spool.read(seq)
-            if item is not None:
-                self._order.sent(rank, len(item.payload))
-                return item

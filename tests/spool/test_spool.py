@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 
 
 def open_spool(folder: Path, *, max_bytes: int = 64 * MIB, sinks: tuple[str, ...] = ("a",), **more) -> Spool:
-    return Spool("porch", Disk(folder, max_bytes, sinks), **more)
+    return Spool("porch", Disk(folder, max_bytes, sinks, 0.0), **more)
 
 
 def put(spool: Spool, i: int, worth: Worth = Worth.HEAD, event: int = 1, size: int = 1000) -> Item:
@@ -143,7 +143,6 @@ async def test_the_running_event_goes_before_the_backlog(tmp_path: Path) -> None
     spool = open_spool(tmp_path)
     session = spool.outbox("a").session()
     now = put(spool, 9, Worth.HEAD, 7)
-    assert session.urgent
     assert (await session.take()).seq == now.seq
     assert (await session.take()).seq == 1
     await spool.close()
@@ -152,7 +151,7 @@ async def test_the_running_event_goes_before_the_backlog(tmp_path: Path) -> None
 async def test_two_agents_cannot_have_one_spool(tmp_path: Path) -> None:
     spool = open_spool(tmp_path)
     with pytest.raises(UsageError, match="another agent has it"):
-        Disk(tmp_path, MIB, ("a",))
+        Disk(tmp_path, MIB, ("a",), 0.0)
     await spool.close()
 
 

@@ -66,10 +66,10 @@ class _Delivery:
 
     async def _items(self, feed: Feed, camera: Camera) -> None:
         box, archive = feed.outbox, self._intake.archive
-        box.ack(*await archive.acks(feed.camera, box.spool))
-        seq = 0
+        box.resume(*await archive.acks(feed.camera, box.spool))
+        session = box.session()
         while True:
-            item = await box.after(seq)
+            item = await session.take()
             seq = item.seq
             await self._declare(feed, box.dropped())
             outcome = await self._intake.take(camera, item)
@@ -79,9 +79,9 @@ class _Delivery:
                 await archive.declare(feed.camera, box.spool, seq, seq, "refused")
             box.ack(0, [(seq, seq)])
 
-    async def _declare(self, feed: Feed, gaps: list[tuple[int, int]]) -> None:
-        for first, last in gaps:
-            await self._intake.archive.declare(feed.camera, feed.outbox.spool, first, last, "quota")
+    async def _declare(self, feed: Feed, gaps: list[tuple[int, int, str]]) -> None:
+        for first, last, why in gaps:
+            await self._intake.archive.declare(feed.camera, feed.outbox.spool, first, last, why)
         if gaps:
             feed.outbox.ack(*await self._intake.archive.acks(feed.camera, feed.outbox.spool))
 

@@ -1,0 +1,122 @@
+"""One sink's view of a spool: what its other end has, what waits, what was given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from agent.frame import Worth
+from agent.spool.line import Backlog, Line
+from agent.spool.ranges import Ranges
+from agent.spool.tombstones import NOT_OURS
+
+if TYPE_CHECKING:
+    from agent.spool.store import Spool
+
+
+class SpoolOutbox:
+    """Implements `agent.outbox.Outbox`."""
+
+    def __init__(self, spool: Spool, sink: str) -> None:
+        self._spool = spool
+        self._sink = sink
+        self._line: Line | None = None
+        self._changed = asyncio.Event()
+        self._refused: list[tuple[int, int, str]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def _acked(self) -> Ranges:
+        return self._spool.disk.acked[self._sink]
+
+    @property
+    def spool(self) -> str:
+        return self._spool.id
+
+    @property
+    def next_seq(self) -> int:
+        return self._spool.next_seq
+
+    def session(self) -> Line:
+        line = self._line = Line(self._spool.read, self._over)
+        on_disk = set()
+        for seq, worth in self._spool.disk.kept():
+            on_disk.add(seq)
+            self._queue(line, seq, worth)
+        for seq, (_, worth) in self._spool.fresh.items():
+            if seq not in on_disk and seq <= self._spool.disk.mark:
+                self._queue(line, seq, worth)
+        return line
+
+    def _queue(self, line: Line, seq: int, worth: Worth) -> None:
+        if not self._over(seq):
+            line.add(seq, worth, self._spool.event if seq >= self._spool.running_from else 0)
+
+    def _over(self, seq: int) -> bool:
+        """Nothing is left to do for this number here."""
+        return seq in self._acked or seq in self._spool.disk.tombstones.numbers
+
+    def added(self, seq: int, worth: Worth, event: int) -> None:
+        """A new item."""
+        if self._line is not None:
+            self._line.add(seq, worth, event)
+
+    def ack(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+        with self._spool.disk.lock:
+            self._take(self._acked, upto, have)
+        self._changed.set()
+
+    def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+        known = Ranges()
+        self._take(known, upto, have)
+        with self._spool.disk.lock:
+            self._spool.disk.acked[self._sink] = known
+        self._changed.set()
+
+    def _take(self, ranges: Ranges, upto: int, have: Iterable[tuple[int, int]]) -> None:
+        top = self._spool.next_seq - 1
+        for first, last in ((1, upto), *have):
+            ranges.add(max(first, 1), min(last, top))
+
+    def refuse(self, seq: int, why: str = "refused") -> None:
+        if why == "conflict":
+            task = asyncio.create_task(self._spool.renumber(seq))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._refused.append((seq, seq, why))
+        self.ack(0, [(seq, seq)])
+
+    def dropped(self) -> list[tuple[int, int, str]]:
+        with self._spool.disk.lock:
+            found = [
+                (a, b, why)
+                for a, b, why in self._spool.disk.tombstones.all
+                if why != NOT_OURS and not self._acked.covers(a, b)
+            ]
+        return found
+
+    def backlog(self) -> Backlog:
+        spool = self._spool
+        waiting = {seq: size for seq, size in spool.disk.sizes() if not self._over(seq)}
+        fresh = {seq: item for seq, (item, _) in spool.fresh.items() if not self._over(seq)}
+        waiting |= {seq: len(item.payload) for seq, item in fresh.items()}
+        oldest = min(waiting, default=None)
+        wall_ns = None
+        if oldest is not None:
+            wall_ns = fresh[oldest].wall_ns if oldest in fresh else spool.disk.wall_ns(oldest)
+        missing: dict[str, int] = {}
+        for first, last, why in [*spool.disk.tombstones.all, *self._refused]:
+            missing[why] = missing.get(why, 0) + last - first + 1
+        upto = oldest - 1 if oldest is not None else spool.next_seq - 1
+        return Backlog(spool.id, spool.next_seq, upto, missing, len(waiting), sum(waiting.values()), wall_ns)
+
+    async def drained(self) -> None:
+        while self._holes():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _holes(self) -> list[tuple[int, int]]:
+        with self._spool.disk.lock:
+            known = Ranges([*self._acked.all(), *self._spool.disk.tombstones.numbers.all()])
+        return known.holes(1, self._spool.next_seq - 1)

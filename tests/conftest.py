@@ -1,0 +1,19 @@
+"""No test touches the spools, stores and sockets of whoever runs it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    home = tempfile.mkdtemp(prefix="ca-test-")  # short: a socket's path has room for 107 letters
+    monkeypatch.setenv("XDG_STATE_HOME", f"{home}/state")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{home}/run")
+    monkeypatch.delenv("CAMERA_AGENT_LEDGER", raising=False)
+    yield
+    shutil.rmtree(home, ignore_errors=True)
