@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
 import random
 import socket
 import struct
@@ -258,9 +259,7 @@ def _ranges(body: dict[str, Any]) -> tuple[int | None, list[tuple[int, int]]]:
 
 def plain(e: BaseException | None) -> str:
     """An error in a few words: the system's own text without the exception's class."""
-    os_error = getattr(e, "os_error", None)
-    if isinstance(os_error, OSError) and os_error.strerror:
-        return os_error.strerror
-    if isinstance(e, OSError) and e.strerror:
-        return e.strerror
+    inner = getattr(e, "os_error", None) or e
+    if isinstance(inner, OSError) and inner.errno:
+        return os.strerror(inner.errno) if inner.errno > 0 else inner.strerror or str(inner)
     return str(e) or type(e).__name__

@@ -43,7 +43,7 @@ async def test_an_event_arrives_byte_for_byte(server: CameraServer) -> None:
     box = MemoryOutbox("porch")
     sink = HttpSink(url=f"http://127.0.0.1:{server.port}", token=await server.issue_token("porch"))
     put_event(box, 1, time.time_ns())
-    sent = {item.seq: item.payload for item in box._items.values()}
+    sent = {item.seq: item.payload for item, _ in box._items.values()}
     async with running(sink, box) as run:
         await run.drained()
         assert run.up.is_set()
@@ -56,7 +56,7 @@ async def test_losses_are_declared_and_what_is_there_is_not_sent_again(server: C
     box = MemoryOutbox("porch", max_bytes=2500)
     for _ in range(4):
         still(box, 1000)
-    assert box.dropped() == [(1, 2)]
+    assert box.dropped() == [(1, 2, "quota")]
     sink = HttpSink(url=f"http://porch:{await server.issue_token('porch')}@127.0.0.1:{server.port}/")
     async with running(sink, box) as run:
         await run.drained()
