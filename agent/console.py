@@ -94,20 +94,22 @@ class Console:
         elif shutil.get_terminal_size().columns >= 60:
             parts.append(spark)
         state = "recording" if pipeline.recorder.event else "no motion"
-        parts += [state, f"{c.events} events", f"{viewers} viewer{'s' * (viewers != 1)}", f"ends in {span(left_s)}"]
+        parts += [state, count(c.events, "event"), count(viewers, "viewer"), f"ends in {span(left_s)}"]
         line = "  ".join(parts)[: shutil.get_terminal_size().columns - 1]
         self._out.write("\r\x1b[K" + line)
         self._out.flush()
         self._line = line
 
     def goodbye(self, seconds: float, c: Counters, links: int, left: str | None, keep: bool) -> None:
-        self.say(f"ended after {span(seconds)}   {c.events} events, {c.frames} frames, {c.clip_bytes / 1e6:.1f} MB")
+        self.say(
+            f"ended after {span(seconds)}   {count(c.events, 'event')}, {c.frames} frames, {c.clip_bytes / 1e6:.1f} MB"
+        )
         if keep:
-            self.say(f"kept: recordings in {left}\ndeleted: {links} links and all sessions")
+            self.say(f"kept: recordings in {left}\ndeleted: {count(links, 'link')} and all sessions")
         elif left:
             self.say(f"NOT deleted: {left} (remove it by hand)")
         else:
-            self.say(f"deleted: recordings, {links} links and all sessions. Nothing is left.")
+            self.say(f"deleted: recordings, {count(links, 'link')} and all sessions. Nothing is left.")
             self.say("again, kept:      camera-agent watch --keep DIR")
 
     @contextmanager
@@ -149,3 +151,8 @@ def span(seconds: float) -> str:
 def share(value: float) -> str:
     """A share of the picture as per cent."""
     return f"{value * 100:.0f} %" if value >= 0.01 else f"{value * 100:.1f} %"
+
+
+def count(number: int, thing: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number} {thing}{'s' * (number != 1)}"
