@@ -41,7 +41,7 @@ async def refused(code: int, says: str, *args: str, timeout_s: float = 30) -> st
 @pytest.mark.parametrize(
     ("source", "code", "says"),
     [
-        ("gopher://camera", 66, "'gopher://' is not a scheme I know"),
+        ("gopher://camera", 66, "'gopher://' is neither a scheme nor a preset"),
         ("nosuchfile.avi", 66, "no such camera: 'nosuchfile.avi'"),
         ("/dev/video63", 66, "/dev/video63"),
         ("http://", 66, "no such camera"),
