@@ -179,7 +179,17 @@ def decodable(data: bytes) -> bytes:
 
     Returns `data` itself when nothing is missing; raises BrokenJpeg. The tables are those of ITU-T T.81, K.3.
     """
+    return _with_tables(data, *parse(data))
+
+
+def admit(data: bytes) -> tuple[JpegInfo, bytes]:
+    """`gate` and `decodable` at the price of one look at the header; raises ValueError (TooLarge, BrokenJpeg)."""
     info, behind = parse(data)
+    check_size(info)
+    return info, _with_tables(data, info, behind)
+
+
+def _with_tables(data: bytes, info: JpegInfo, behind: int) -> bytes:
     if info.has_huffman:
         return data
     scan = data.rindex(b"\xff\xda", 0, behind)

@@ -47,9 +47,9 @@ def luma(frame: Frame) -> NDArray[np.uint8]:
 
 def jpeg_luma(data: bytes) -> NDArray[np.uint8]:
     """The small grey plane of a JPEG; raises ValueError as `luma` does."""
-    width = jpeg.gate(data).width
-    reduction = max((r for r in _REDUCED if width >= r * MIN_WIDTH), default=1)
-    coded = np.frombuffer(jpeg.decodable(data), np.uint8)
+    info, whole = jpeg.admit(data)
+    reduction = max((r for r in _REDUCED if info.width >= r * MIN_WIDTH), default=1)
+    coded = np.frombuffer(whole, np.uint8)
     try:
         plane = cv2.imdecode(coded, _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as e:
