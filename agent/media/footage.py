@@ -1,4 +1,4 @@
-"""Films as JPEGs in their order: MJPEG-AVI, folders and rows of JPEGs as they are, other videos coded anew."""
+"""Films as JPEGs in their order: MJPEG films, folders and rows of JPEGs as they are, other videos coded anew."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import UsageError
 from agent.media.avi import AviIndex, NotMjpegAvi, read_index
 from agent.media.jpeg import START
 from agent.media.multipart import Splitter
+
+if TYPE_CHECKING:
+    import cv2
 
 NO_INPUT = 66
 DEFAULT_FPS = 10.0
@@ -86,6 +89,25 @@ class RowFootage:
         with open(self.path, "rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 yield from splitter.feed(block)
+
+
+@dataclass(frozen=True, slots=True)
+class PacketFootage:
+    """The stored bytes of a video that OpenCV reads and that holds JPEGs: MJPEG in MKV, MP4, MOV and others."""
+
+    path: str
+    fps: float
+
+    def __iter__(self) -> Iterator[bytes]:
+        video = _packets(self.path)
+        try:
+            while True:
+                good, packet = video.read()
+                if not good:
+                    return
+                yield packet.tobytes()
+        finally:
+            video.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,17 +207,28 @@ def _file(path: str, fps: float | None) -> Footage:
 
 
 def _coded(path: str, fps: float | None) -> Footage:
+    """A film in some other container: its JPEGs as they are, or its pictures coded anew."""
+    import cv2
+
+    video = _packets(path)
+    try:
+        if not video.isOpened():
+            raise _refused(path, "not a video that I can read")
+        pace = fps or _sane(video.get(cv2.CAP_PROP_FPS))
+        good, packet = video.read()
+        stored = good and packet.tobytes().startswith(START)
+    finally:
+        video.release()
+    return PacketFootage(path, pace) if stored else CodedFootage(path, pace)
+
+
+def _packets(path: str) -> cv2.VideoCapture:
+    """The film's packets as they are stored, undecoded."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     import cv2
 
-    video = cv2.VideoCapture(path)
-    try:
-        if not video.isOpened():
-            raise _refused(path, "not a video that I can read")
-        return CodedFootage(path, fps or _sane(video.get(cv2.CAP_PROP_FPS)))
-    finally:
-        video.release()
+    return cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
 
 
 def _sane(fps: float) -> float:

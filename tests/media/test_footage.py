@@ -41,10 +41,11 @@ def test_an_avi_of_another_writer_gives_what_that_stored(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg")
-def test_ffmpeg_stores_the_bytes_that_come_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["avi", "mkv", "mp4", "mov"])
+def test_ffmpeg_stores_the_bytes_that_come_out(tmp_path: Path, kind: str) -> None:
     for i, p in enumerate(PICTURES):
         (tmp_path / f"{i}.jpg").write_bytes(p)
-    path = tmp_path / "film.avi"
+    path = tmp_path / f"film.{kind}"
     command = ["ffmpeg", "-v", "error", "-framerate", "8", "-i", str(tmp_path / "%d.jpg"), "-c", "copy", str(path)]
     subprocess.run(command, check=True)
     film = open_footage(path)
