@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
     "mjpeg": Kind("agent.sources.mjpeg", "MjpegSource", ("http", "https")),
     "dcs920": Kind("agent.sources.ipcam", "Dcs920Source", ("dcs920",)),
     "ipcam": Kind("agent.sources.ipcam", "IpCameraSource", tuple(p for p in PRESETS if p != "dcs920")),
+    "picamera": Kind("agent.sources.picamera", "PiCameraSource", ("picamera",)),
     "webcam": Kind("agent.sources.webcam", "WebcamSource", ("webcam",)),
     "file": Kind("agent.sources.file", "FileSource", ("file",)),
     "demo": Kind("agent.sources.demo", "DemoSource", ("demo",)),
@@ -68,15 +69,15 @@ def from_text(text: str) -> Source:
 
     scheme, sep, _ = text.partition("://")
     if not sep:
-        if text == "demo":
-            scheme = "demo"
+        if text in ("demo", "picamera"):
+            scheme = text
         elif text.isdigit() or text.startswith("/dev/video"):
             scheme = "webcam"
         elif os.path.exists(text):
             scheme = "file"
         else:
             raise UsageError(
-                f"no such camera: '{text}' (demo, a webcam number, a video file or folder, "
+                f"no such camera: '{text}' (demo, picamera, a webcam number, a video file or folder, "
                 "http://user:password@host/video.cgi or dcs920://user:password@host)",
                 66,
             )

@@ -1,0 +1,96 @@
+"""The Pi camera's source, unchanged, on real picamera2 over real libcamera, whose virtual pipeline is the camera."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from agent.media.footage import AviFrames
+from tests.devices.conftest import BEDS, bed
+
+pytestmark = [pytest.mark.devices, pytest.mark.timeout(600)]
+
+GUEST = Path(__file__).parent / "pi_guest.py"
+FILM = BEDS.parent.parent / "data" / "motion" / "lobby_person"
+PICTURES = 100
+
+
+@pytest.fixture
+def pi(pi_root: Path, tmp_path: Path) -> Any:
+    """Runs a scenario of the guest; `sequence` is a folder of tmp_path that the camera plays."""
+
+    def run(scenario: str, sequence: str = "", **env: str) -> Any:
+        shutil.copy(GUEST, tmp_path)
+        env = {"SHARE": str(tmp_path), **({"CAM_SEQ": f"/host/{sequence}"} if sequence else {}), **env}
+        out = bed("picamera2_virtual.sh", pi_root, "/opt/pc/bin/python", f"/host/{GUEST.name}", scenario, **env)
+        return json.loads(next(x for x in out.splitlines() if x.startswith("RESULT ")).removeprefix("RESULT "))
+
+    return run
+
+
+def test_pictures_come_again_and_again_and_nothing_is_left(pi: Any) -> None:
+    seen = pi("mjpeg")
+    for count, ended, took_s, numbered in seen["turns"]:
+        assert count >= 20 and ended == "CancelledError" and took_s < 1.0 and numbered
+    assert seen["whole"] and seen["size"] == [640, 480] and seen["luma"] == [240, 320]
+    assert seen["before"] == seen["after"] and seen["after"]["threads"] == 0
+    assert 15 < seen["fps"] < 45, "30 were asked for"
+
+
+def test_h264_begins_with_its_parameter_sets_and_has_its_luma(pi: Any) -> None:
+    seen = pi("h264")
+    assert seen["codecs"] == ["H264"] and seen["keyframes"][:3] == [0, 15, 30] and seen["with_sets"]
+    assert seen["lumas"] == seen["frames"] and seen["decoded"] == [[640, 480]] * seen["frames"]
+
+
+def test_a_stalled_camera_is_found_closed_and_opened_anew(pi: Any) -> None:
+    seen = pi("stall")
+    assert seen["runs"][:2] == [12, 12] and seen["runs"][2] >= 30 and seen["indices"] == 0
+    assert seen["ended"] == ["TransientError: picamera://0: no picture for 1 s"] * 2
+    assert seen["after"]["threads"] == 0
+
+
+def test_a_camera_that_does_not_open_is_tried_again(pi: Any) -> None:
+    first, second, third = pi("open_fails")["ends"]
+    for count, ended in (first, second):
+        assert count == 0 and ended.startswith("TransientError: picamera://0: the camera does not open (")
+    assert third[0] >= 5
+
+
+def test_cameras_by_id_and_what_this_one_cannot(pi: Any) -> None:
+    seen = pi("choices")
+    assert min(seen["found"]) >= 3 and seen["flipped"][0] >= 3
+    number, name, hardware = seen["refused"]
+    assert number == "PermanentError: picamera://7: no such camera (there is: 0 virtual Virtual0)"
+    assert "picamera://imx999: no such camera" in name and "no hardware encoder" in hardware
+
+
+def test_the_luma_is_that_of_its_picture(pi: Any, tmp_path: Path) -> None:
+    """Each picture is 6 grey levels brighter than the one before: a luma that is one late would show."""
+    (tmp_path / "steps").mkdir()
+    for i in range(20):
+        picture = np.full((480, 640, 3), 60 + 6 * i, np.uint8)
+        picture[100:200, 100:300] = 30
+        cv2.imwrite(str(tmp_path / "steps" / f"{i}.jpg"), picture)
+    seen = pi("pairs", "steps")
+    assert seen["steps"] >= 10, "the sequence was not played"
+    assert max(seen["far"].values()) < 3.0
+
+
+def test_what_moves_in_a_labelled_film_is_seen_on_the_luma_alone(pi: Any, tmp_path: Path) -> None:
+    (tmp_path / "film").mkdir()
+    frames = AviFrames(str(FILM.with_suffix(".avi")))
+    for i in range(PICTURES):
+        (tmp_path / "film" / f"{i}.jpg").write_bytes(frames.next())
+    seen = pi("moves", "film", FRAMES=str(PICTURES * 4 - 4))
+    truth = json.loads(FILM.with_suffix(".json").read_text())["states"]
+    states = {i: state for first, last, state in truth for i in range(first, last + 1)}
+    moving = {int(i): bool(m) for i, m in seen["moving"].items()}
+    still = [m for i, m in moving.items() if states[i] == "none" and states.get(i + 2) == "none"]
+    alive = [m for i, m in moving.items() if states[i] == "motion" and states.get(i - 2) == "motion"]
+    assert len(still) >= 10 and len(alive) >= 10 and seen["far"] < 6.0
+    assert sum(alive) >= 0.8 * len(alive) and sum(still) <= 0.2 * len(still)
