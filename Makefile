@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 META := setup.cfg pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: watch test check format bench clean
+.PHONY: watch test test-devices check format bench clean
 
 watch: $(VENV)/run.stamp
 	@$(BIN)/camera-agent watch $(ARGS)
@@ -13,6 +13,9 @@ watch: $(VENV)/run.stamp
 test: $(VENV)/test.stamp
 	@.ci/prepare
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-devices: $(VENV)/test.stamp
+	@$(BIN)/python -m pytest -m devices -rs tests/devices $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

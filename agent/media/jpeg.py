@@ -167,6 +167,43 @@ def check_size(info: JpegInfo) -> None:
         raise TooLarge(f"picture of {info.width}x{info.height} in {info.scans} scans, at most {MAX_SCANS}")
 
 
+class SizeWatch:
+    """Sees that a camera's pictures change their size; looks at a few bytes where the last header had them."""
+
+    __slots__ = ("_at", "_frame", "size")
+
+    def __init__(self) -> None:
+        self._at = 0
+        self._frame = b""
+        self.size: tuple[int, int] | None = None
+
+    def changed(self, data: bytes) -> bool:
+        """Whether this picture's size is another than the last one's; the first one's is no change."""
+        if self._frame and data[self._at : self._at + 9] == self._frame:
+            return False
+        try:
+            self._at, before = frame_header(data), self.size
+        except BrokenJpeg:
+            return False
+        self._frame = data[self._at : self._at + 9]
+        self.size = int.from_bytes(self._frame[7:9], "big"), int.from_bytes(self._frame[5:7], "big")
+        return before is not None and before != self.size
+
+
+def frame_header(data: Buffer) -> int:
+    """The offset of the frame header's marker (SOF); raises BrokenJpeg."""
+    at = 2
+    while m := _MARKER.search(data, at):
+        at, code = m.start(), data[m.start() + 1]
+        if code in _FRAMES:
+            return at
+        behind = _segment_end(data, at, len(data)) if code not in (_SOI, _EOI, _SOS) else None
+        if behind is None:
+            break
+        at = behind
+    raise BrokenJpeg("no JPEG header", at)
+
+
 def gate(data: Buffer) -> JpegInfo:
     """To be passed before decoding what a stranger sent; raises ValueError (TooLarge, BrokenJpeg)."""
     info = inspect(data)

@@ -13,6 +13,7 @@ from agent.clock import SystemClock
 from agent.errors import PermanentError, UsageError
 from agent.frame import Codec, Frame
 from agent.media.footage import Footage, Reel, open_footage
+from agent.media.jpeg import SizeWatch
 from agent.sources import Publish
 
 LATE_S = 1.0
@@ -48,12 +49,13 @@ class FileSource:
 
     async def _play(self, footage: Footage, publish: Publish) -> None:
         clock, now = SystemClock(), asyncio.get_running_loop().time
-        due, index, reel = now(), 0, Reel(footage)
+        due, index, reel, size = now(), 0, Reel(footage), SizeWatch()
         try:
             while True:
                 data = await reel.next()
                 await asyncio.sleep(due - now())
                 if data is not None:
+                    index = 0 if size.changed(data) else index
                     publish(Frame(Codec.JPEG, data, True, clock.monotonic_ns(), clock.wall_ns(), index))
                     index += 1
                     due = max(due + 1.0 / footage.fps, now() - LATE_S)

@@ -82,7 +82,7 @@ class IpCameraSource:
         password = password_of(self.password, self.password_file)
         login = _login(row, user, password)
         answer = await self._find(list(self._urls(user, password)), login)
-        await Run(publish, self.stall_timeout_s).all(answer, login, self.connect_timeout_s, self.poll_s)
+        await Run(self.label, publish, self.stall_timeout_s).all(answer, login, self.connect_timeout_s, self.poll_s)
 
     async def _find(self, urls: list[Url], login: Login) -> Answer:
         """The first path with pictures. One that is not there, or is a page, leads to the next; a refusal ends it."""

@@ -53,5 +53,5 @@ class MjpegSource:
         url = Url.parse(self.url)
         username = self.username or url.username
         login = Login(username, password_of(self.password or url.password, self.password_file))
-        run = Run(publish, self.stall_timeout_s)
+        run = Run(self.label, publish, self.stall_timeout_s)
         await run.all(await get(url, login, self.connect_timeout_s), login, self.connect_timeout_s, self.poll_s)

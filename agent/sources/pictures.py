@@ -12,7 +12,7 @@ from annotated_types import Gt, Le
 from agent.clock import SystemClock
 from agent.errors import PermanentError, TransientError
 from agent.frame import Codec, Frame
-from agent.media.jpeg import TooLarge
+from agent.media.jpeg import SizeWatch, TooLarge
 from agent.media.multipart import Splitter
 from agent.sources import Publish
 from agent.sources.bodies import ChunkedPictures, Pictures
@@ -41,15 +41,23 @@ def password_of(password: str, file: str) -> str:
 class Run:
     """Numbers and times the pictures, and sees when they stop."""
 
-    def __init__(self, publish: Publish, stall_timeout_s: float) -> None:
+    def __init__(self, label: str, publish: Publish, stall_timeout_s: float) -> None:
+        self._label = label
         self._publish = publish
         self._stall_s = stall_timeout_s
         self._clock = SystemClock()
+        self._size = SizeWatch()
         self._index = 0
+        self._count = 0
 
     def pictures(self, pictures: list[bytes]) -> None:
+        """Publish them; another size begins a new run, so that no clip has two."""
         for data in pictures:
             clock = self._clock
+            if self._size.changed(data) and self._size.size:
+                log.info("%s: the pictures are %dx%d from now on: a new run", self._label, *self._size.size)
+                self._index = 0
+            self._count += 1
             self._publish(Frame(Codec.JPEG, data, True, clock.monotonic_ns(), clock.wall_ns(), self._index))
             self._index += 1
 
@@ -61,19 +69,19 @@ class Run:
         while still:
             await asyncio.sleep(due - clock())
             due = max(due + poll_s, clock())
-            before = self._index
+            before = self._count
             await self._body(await get(answer.url, login, timeout_s))
-            if self._index == before:
+            if self._count == before:
                 raise TransientError(f"{answer.url.label}: answered without a picture")
-        if not self._index:
+        if not self._count:
             raise TransientError(f"{answer.url.label}: ended without a picture")
-        raise TransientError(f"{answer.url.label}: the camera ended the stream after {self._index} pictures")
+        raise TransientError(f"{answer.url.label}: the camera ended the stream after {self._count} pictures")
 
     async def _body(self, answer: Answer) -> bool:
         """Publish a body's pictures; True when it was a single still."""
         connection, label = answer.connection, answer.url.label
         splitter = Splitter()
-        first = self._index
+        first = self._count
         try:
             refuse_other_media(answer)
             connection.read(_body_of(answer.head, splitter, self.pictures))
@@ -92,11 +100,11 @@ class Run:
                 "%s: %d pictures, %d bad parts, %d resyncs, %d wake-ups",
                 *(label, splitter.frames, splitter.bad_parts, splitter.resyncs, connection.wakeups),
             )
-        return self._index == first + 1 and _is_still(answer.head)
+        return self._count == first + 1 and _is_still(answer.head)
 
     def _oversized(self, label: str, e: TooLarge) -> TransientError | PermanentError:
         # After good pictures it is one broken header; before any it is what this camera sends.
-        return TransientError(f"{label}: {e}") if self._index else PermanentError(f"{label}: {e}")
+        return TransientError(f"{label}: {e}") if self._count else PermanentError(f"{label}: {e}")
 
 
 def _is_still(head: Head) -> bool:

@@ -95,12 +95,12 @@ async def mjpeg() -> dict[str, Any]:
 
 
 def decoded(frames: list[Frame]) -> list[Any]:
-    """Grey planes of H.264."""
+    """Y planes of H.264, as they were coded."""
     import av
 
     decoder = av.CodecContext.create("h264", "r")
     pictures = [p for f in frames for p in decoder.decode(av.Packet(f.data))] + list(decoder.decode(None))
-    return [p.to_ndarray(format="gray") for p in pictures]
+    return [p.to_ndarray(format="yuv420p")[: p.height] for p in pictures]
 
 
 async def h264() -> dict[str, Any]:

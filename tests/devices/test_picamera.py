@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.media.footage import AviFrames
+from agent.media.footage import open_footage
 from tests.devices.conftest import BEDS, bed
 
 pytestmark = [pytest.mark.devices, pytest.mark.timeout(600)]
@@ -83,9 +84,8 @@ def test_the_luma_is_that_of_its_picture(pi: Any, tmp_path: Path) -> None:
 
 def test_what_moves_in_a_labelled_film_is_seen_on_the_luma_alone(pi: Any, tmp_path: Path) -> None:
     (tmp_path / "film").mkdir()
-    frames = AviFrames(str(FILM.with_suffix(".avi")))
-    for i in range(PICTURES):
-        (tmp_path / "film" / f"{i}.jpg").write_bytes(frames.next())
+    for i, picture in enumerate(islice(open_footage(FILM.with_suffix(".avi")), PICTURES)):
+        (tmp_path / "film" / f"{i}.jpg").write_bytes(picture)
     seen = pi("moves", "film", FRAMES=str(PICTURES * 4 - 4))
     truth = json.loads(FILM.with_suffix(".json").read_text())["states"]
     states = {i: state for first, last, state in truth for i in range(first, last + 1)}

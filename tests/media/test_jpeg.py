@@ -79,3 +79,11 @@ def test_a_corrupt_picture_has_its_header_and_its_end_and_is_the_same_each_time(
     broken = corrupt(data, 3)
     assert broken != data and broken == corrupt(data, 3) != corrupt(data, 4)
     assert jpeg.complete(broken) and jpeg.inspect(broken) == jpeg.inspect(data)
+
+
+def test_a_change_of_size_is_seen_and_nothing_else_is() -> None:
+    watch = jpeg.SizeWatch()
+    small, small_too, big = picture(1), picture(2), picture(3, 80, 48)
+    told = [watch.changed(p) for p in (small, small_too, stamp(small, 5), big, big, b"\xff\xd8\xffjunk", big, small)]
+    assert told == [False, False, False, True, False, False, False, True]
+    assert watch.size == (64, 48)
