@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import __version__, config, sinks, sources, status
+from agent import __version__, config, remote, sinks, sources, status
 from agent.config import REQUIRED, Field, LogSettings
 from agent.control import Control
 from agent.errors import ConfigError, UsageError
@@ -169,6 +169,7 @@ class Agent:
                     observer=self.observer,
                 )
             )
+            self.pipelines[-1].commands.update(remote.commands(self.pipelines[-1]))
 
     def _spool(self, camera: str, sinks: list[str]) -> Spool | None:
         if self.config.spool is None:

@@ -16,7 +16,7 @@ from agent.judge import Analyse, Judge
 from agent.media import clip as clips
 from agent.outbox import MemorySpool, Outbox, Spooling
 from agent.recorder import Closed, EventSettings, Opened, Recorder
-from agent.sinks import Feed, Sink
+from agent.sinks import Command, Feed, Orders, Sink
 from agent.sources import Source
 from agent.supervise import Health, supervise
 
@@ -100,6 +100,11 @@ class Pipeline:
         self._judge: Judge | None = None
         self._judged: Frame | None = None
         self._head_until_ns = 0
+        self._live_due_ns = 0
+        self._asked_until_ns = 0
+        self.live_period_ns = 0  # between two frames of live view, at least
+        self.armed = True
+        self.commands: dict[str, Command] = {}
 
     async def run(self) -> None:
         """Returns when the source has no more to come and everything was delivered."""
@@ -150,18 +155,33 @@ class Pipeline:
                 self.fps += 0.05 * (1.0 / gap - self.fps) if self.fps else 1.0 / gap
         self._last = frame
         self.still_picture.frame(frame)
-        self.hub.publish(frame)
+        if frame.codec is not Codec.JPEG or frame.pts_ns >= self._live_due_ns:
+            self._live_due_ns = frame.pts_ns + self.live_period_ns * 9 // 10
+            self.hub.publish(frame)
         self._hear()
         self.recorder.frame(frame)
+        if frame.pts_ns < self._asked_until_ns:
+            self._judged = frame
+            self.recorder.decision(frame, Decision(True, reason="asked"))
         if self._judge is not None and frame.pts_ns >= self._due_ns:
             # The grid of due times keeps the mean rate when frames come a little early or late.
             self._due_ns = max(self._due_ns + self._period_ns, frame.pts_ns + self._period_ns // 2)
             self._judge.offer(frame)
 
+    def arm(self, armed: bool) -> None:
+        """Whether motion makes events; live view goes on in any case."""
+        if self.armed and not armed:
+            self.recorder.end("disarmed")
+        self.armed = armed
+
+    def record_for(self, ns: int) -> None:
+        """Record an event of this length from now on, whatever moves."""
+        self._asked_until_ns = (self._last.pts_ns if self._last else 0) + ns
+
     def _begin(self) -> None:
         self.health.worked(self.name, self._clock)
         self.fps = 0.0
-        self._due_ns = 0
+        self._due_ns = self._live_due_ns = self._asked_until_ns = 0
         self.started.set()
 
     def _hear(self) -> None:
@@ -175,8 +195,9 @@ class Pipeline:
             self.counters.analysed += 1
             self.counters.moving += verdict.moving
             self.decision = verdict
-            self._judged = frame
-            self.recorder.decision(frame, verdict)
+            if self.armed:
+                self._judged = frame
+                self.recorder.decision(frame, verdict)
 
     def _undecodable(self, e: ValueError) -> None:
         self.counters.undecodable += 1
@@ -185,7 +206,9 @@ class Pipeline:
 
     async def _deliver(self, way: Way) -> None:
         name = f"{self.name} → {way.sink.label}"
-        feed = Feed(self.name, way.outbox, self.hub, lambda: way.health.worked(name, self._clock))
+        feed = Feed(
+            self.name, way.outbox, self.hub, lambda: way.health.worked(name, self._clock), Orders(self.commands)
+        )
         await supervise(name, lambda: way.sink.run(feed), way.health, clock=self._clock)
 
     def _emit(self, what: Opened | Clip | Closed) -> None:

@@ -35,6 +35,7 @@ from agent.server.tokens import Tokens
 from agent.server.web.access import Access, Names, Routes, add_headers, front
 from agent.server.web.api import ROOT, Api
 from agent.server.web.auth import Links, Sessions, Throttle
+from agent.server.web.command import Commands
 from agent.server.web.live import Live
 from agent.server.web.manage import Manage
 from agent.server.web.metrics import Metrics
@@ -239,6 +240,7 @@ class CameraServer:
             ),
             People(self._accounts, self._cameras, self._tokens, base=base, log_out=people),
             Sharing(shares, self._cameras, catalog, self._streams, clock, pages.page),
+            Commands(self._cameras),
             self._streams,
             Upload(self._cameras, self._desk, self._presence),
         ):

@@ -17,7 +17,7 @@ from agent.frame import Item, ItemType
 from agent.server import ledger, past
 from agent.server.digest import Contents, inspect
 from agent.server.eventlog import note_item
-from agent.server.index import Index, Tx
+from agent.server.index import Index, Tx, sync_dir
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,9 @@ class Archive:
         try:
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
             self.index = Index(root / "index.db", durable=durable)
+            if durable:
+                for folder in (root, root.parent):
+                    sync_dir(folder)
         except (OSError, sqlite3.Error) as e:
             reason = e.strerror if isinstance(e, OSError) else e
             raise UsageError(f"cannot write the store {root}: {reason}", 73) from None
@@ -108,9 +111,11 @@ class Archive:
         def run(tx: Tx) -> None:
             if not _known(tx.conn, camera):
                 return
-            tx.conn.execute(
-                "INSERT OR IGNORE INTO dropped VALUES (?,?,?,?,?,?)", (camera, spool, first, last, why[:40], now)
-            )
+            # Of a range of which some was stored, just the rest is missing.
+            for a, b in ledger.unsettled(tx.conn, camera, spool, first, last):
+                tx.conn.execute(
+                    "INSERT OR IGNORE INTO dropped VALUES (?,?,?,?,?,?)", (camera, spool, a, b, why[:40], now)
+                )
             ledger.settle(tx.conn, camera, spool, first, last)
 
         await self.index.write(run)

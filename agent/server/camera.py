@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -14,6 +14,8 @@ from agent.errors import UsageError
 from agent.frame import Frame
 from agent.hub import Hub
 from agent.media.wire import pack_live
+
+Command = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class Camera:
         self.last_frame_ns = 0
         self.frames = 0
         self.items = 0
+        self.command: Command | None = None  # asks the agent that is connected, if it takes commands
         self._packed: dict[str, tuple[Frame, bytes]] = {}
 
     @property

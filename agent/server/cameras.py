@@ -60,6 +60,9 @@ class _Row:
         return cls(*(row[k] for k in ("name", "account", "login", "token_hash", "password_hash", "settings")))
 
 
+SPREAD_EACH_S, SPREAD_MOST_S = 0.15, 30.0
+
+
 class Cameras:
     """Tokens are 256 random bits, passwords 100; both are kept only as SHA-256."""
 
@@ -103,6 +106,10 @@ class Cameras:
 
     def all(self) -> list[Camera]:
         return [self._cameras[name] for name in sorted(self._cameras)]
+
+    def spread_s(self) -> float:
+        """Over how long the agents of this server should spread their return after it went away."""
+        return min(SPREAD_MOST_S, SPREAD_EACH_S * len(self._cameras))
 
     def get(self, name: str) -> Camera | None:
         return self._cameras.get(name)

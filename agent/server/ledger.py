@@ -22,6 +22,20 @@ def settle(conn: sqlite3.Connection, camera: str, spool: str, first: int, last: 
     conn.execute("INSERT INTO ranges VALUES (?,?,?,?)", (camera, spool, first, last))
 
 
+def unsettled(conn: sqlite3.Connection, camera: str, spool: str, first: int, last: int) -> list[tuple[int, int]]:
+    """The closed ranges of `first..last` that are not settled."""
+    rows = conn.execute(
+        "SELECT first, last FROM ranges WHERE camera=? AND spool=? AND first<=? AND last>=? ORDER BY first",
+        (camera, spool, last, first),
+    ).fetchall()
+    found, at = [], first
+    for a, b in rows:
+        if a > at:
+            found.append((at, int(a) - 1))
+        at = int(b) + 1
+    return [*found, (at, last)] if at <= last else found
+
+
 def acks(conn: sqlite3.Connection, camera: str, spool: str) -> tuple[int, list[tuple[int, int]]]:
     """The highest number with no hole below it, and the lowest closed ranges above it."""
     rows = conn.execute(

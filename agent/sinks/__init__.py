@@ -9,7 +9,9 @@ from typing import Protocol
 
 from agent.hub import Hub
 from agent.outbox import Outbox
-from agent.sinks.orders import Orders
+from agent.sinks.orders import Command, Orders
+
+__all__ = ["KINDS", "Command", "Feed", "Kind", "Orders", "Sink"]
 
 
 @dataclass(frozen=True, slots=True)

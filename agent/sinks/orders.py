@@ -23,9 +23,13 @@ class Orders:
     """
 
     def __init__(self, commands: Mapping[str, Command] | None = None) -> None:
-        self._commands = commands or {}
+        self._commands = dict(commands or {})
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._ahead_ns: int | None = None
+
+    def add(self, do: str, command: Command) -> None:
+        """What only a connection can do."""
+        self._commands[do] = command
 
     def set_clock(self, now_ns: int) -> None:
         self._ahead_ns = now_ns - time.monotonic_ns()
@@ -54,6 +58,16 @@ class Orders:
         self._seen[id_] = None
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
+        return await self._do(do, args)
+
+    async def ask(self, do: str, args: dict[str, Any]) -> dict[str, Any]:
+        """A command of this process's own server: the answer as in a `done` message."""
+        try:
+            return {"ok": True, "result": await self._do(do, args)}
+        except AgentError as e:
+            return {"ok": False, "error": str(e)}
+
+    async def _do(self, do: Any, args: Any) -> Any:
         if not isinstance(do, str) or do not in COMMANDS or do not in self._commands:
             raise AgentError(f"no such command; one of {', '.join(COMMANDS)}")
         return await self._commands[do](args if isinstance(args, dict) else {})

@@ -48,6 +48,7 @@ class Session:
         self._credit = asyncio.Event()
         self._told: set[tuple[int, int, str]] = set()
         self._heard_s = 0.0
+        feed.orders.add("live", self._live_asked)
 
     async def run(self) -> None:
         """Raises TransientError or PermanentError when the connection ends."""
@@ -147,6 +148,9 @@ class Session:
             self._grant(body.get("n"))
         elif kind == "cmd":
             await self._send(await self._feed.orders.obey(body))
+
+    async def _live_asked(self, args: dict[str, Any]) -> None:
+        self._grant(args.get("n"))
 
     def _grant(self, n: Any) -> None:
         self._credits = n if isinstance(n, int) and 0 <= n <= 64 else 0

@@ -63,7 +63,10 @@ class Disk:
     # --- opening ---
 
     def _claim(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, mode=0o700)
+            for parent in (self.folder.parent, self.folder.parent.parent):
+                sync_folder(parent)
         self._lock_file = open(self.folder / "lock", "w")  # noqa: SIM115 held while the spool is open
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -146,7 +146,7 @@ class Spool:
             ended, items, jobs = self._collect(RETRY_S if waiting else BATCH_S if unsynced else SAVE_ACKS_S)
             waiting = self._write(waiting + items, unsynced)
             now = time.monotonic()
-            at_once = self._durability == "item" or any(item.event for item, _ in unsynced)
+            at_once = self._durability == "item" or any(i.event or i.type is not ItemType.STILL for i, _ in unsynced)
             if unsynced and (ended or at_once or now - synced_s >= BATCH_S):
                 if not self._sync(unsynced):
                     waiting = [*unsynced, *waiting]

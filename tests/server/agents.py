@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from typing import Any
 
 import aiohttp
@@ -23,9 +24,12 @@ class Uplink:
         self.spool = spool
 
     async def hello(self) -> dict[str, Any]:
-        """Say hello; the welcome."""
+        """Say hello; the welcome, without the server's time."""
         await self.send({"t": "hello", "agent": "test", "spool": self.spool, "next": 1})
-        return await self.control("welcome")
+        welcome = await self.control("welcome")
+        assert abs(welcome.pop("now_ns") - time.time_ns()) < 60_000_000_000
+        assert 0 < welcome.pop("spread_s") <= 30
+        return welcome
 
     async def send(self, body: dict[str, Any]) -> None:
         await self.ws.send_str(json.dumps(body))

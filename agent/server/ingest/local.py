@@ -45,6 +45,7 @@ class _Delivery:
         camera = await self._cameras.local(feed.camera)
         feed.up()
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        camera.command = feed.orders.ask
         self._cameras.came(camera, close := lambda code, reason: _end(ended, code))
         works: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(w)
@@ -62,6 +63,7 @@ class _Delivery:
             for work in works:
                 work.cancel()
             await asyncio.gather(*works, return_exceptions=True)
+            camera.command = None
             self._cameras.went(camera, close)
 
     async def _items(self, feed: Feed, camera: Camera) -> None:

@@ -18,6 +18,7 @@ from agent.server.cameras import Camera, Cameras
 from agent.server.ingest import Intake
 from agent.server.ingest.admission import admit
 from agent.server.ingest.assembly import Assembly
+from agent.server.ingest.requests import Requests
 from agent.server.ledger import MAX_SEQ
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Uplink:
         return ws
 
     async def _serve(self, ws: web.WebSocketResponse, camera: Camera) -> None:
-        session = Session(ws, camera, self._intake, self._clock)
+        session = Session(ws, camera, self._intake, self._clock, self._cameras.spread_s())
         task = asyncio.current_task()
         assert task is not None
         self._handlers.add(task)
@@ -96,9 +97,12 @@ class Uplink:
         self._sessions[key] = session
         if old is not None:
             old.end(REPLACED, "replaced by a newer session")
+        session.camera.command = session.requests.ask
         try:
             await session.run()
         finally:
+            if session.camera.command == session.requests.ask:
+                session.camera.command = None
             if self._sessions.get(key) is session:
                 del self._sessions[key]
 
@@ -111,8 +115,12 @@ class Uplink:
 class Session:
     """One agent's connection: reads, acknowledges in batches, and asks for live frames while somebody looks."""
 
-    def __init__(self, ws: web.WebSocketResponse, camera: Camera, intake: Intake, clock: Clock) -> None:
+    def __init__(
+        self, ws: web.WebSocketResponse, camera: Camera, intake: Intake, clock: Clock, spread_s: float = 0.0
+    ) -> None:
         self.ws = ws
+        self.requests = Requests(self._send, clock)
+        self._spread_s = spread_s
         self.camera = camera
         self.spool = ""
         self._intake = intake
@@ -150,7 +158,16 @@ class Session:
         self.spool = spool
         self._assembly = Assembly(self.camera.name, spool)
         ack, have = await self._intake.archive.acks(self.camera.name, spool)
-        await self._send({"t": "welcome", "ack": ack, "have": have, "window": WINDOW_BYTES})
+        await self._send(
+            {
+                "t": "welcome",
+                "ack": ack,
+                "have": have,
+                "window": WINDOW_BYTES,
+                "now_ns": self._clock.wall_ns(),
+                "spread_s": self._spread_s,
+            }
+        )
 
     async def run(self) -> None:
         """Until the agent goes; raises Ended when this end has a reason to end it."""
@@ -244,6 +261,8 @@ class Session:
 
     async def _text(self, text: str) -> None:
         body = _control(text)
+        if body.get("t") == "done":
+            self.requests.done(body)
         if body.get("t") != "dropped" or body.get("spool") != self.spool:
             return
         first, last = body.get("first"), body.get("last")

@@ -1,0 +1,44 @@
+"""What a camera server may ask of a camera (docs/protocol.md): a closed list, of which nothing names a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.errors import AgentError
+from agent.frame import Codec, ItemType, Worth
+from agent.pipeline import Pipeline
+from agent.sinks import Command
+
+SECOND = 1_000_000_000
+
+
+def commands(p: Pipeline) -> dict[str, Command]:
+    """The camera's commands by name; each takes its arguments and returns what JSON can hold."""
+
+    async def snapshot(args: dict[str, Any]) -> dict[str, Any]:
+        frame = p.hub.latest
+        if frame is None or frame.codec is not Codec.JPEG:
+            raise AgentError("there is no single picture now")
+        p.spool.put(ItemType.STILL, 0, frame.wall_ns, frame.data, Worth.HEAD)
+        return {"wall_ns": frame.wall_ns}
+
+    async def fps(args: dict[str, Any]) -> None:
+        p.live_period_ns = round(SECOND / _number(args, "fps", 0.1, 60))
+
+    async def arm(args: dict[str, Any]) -> None:
+        p.arm(True)
+
+    async def disarm(args: dict[str, Any]) -> None:
+        p.arm(False)
+
+    async def clip(args: dict[str, Any]) -> None:
+        p.record_for(round(_number(args, "seconds", 1, 60) * SECOND))
+
+    return {"snapshot": snapshot, "fps": fps, "arm": arm, "disarm": disarm, "clip": clip}
+
+
+def _number(args: dict[str, Any], key: str, least: float, most: float) -> float:
+    value = args.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise AgentError(f"{key} must be a number from {least:g} to {most:g}")
+    return float(value)
