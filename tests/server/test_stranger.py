@@ -14,7 +14,6 @@ from typing import Any
 
 from agent.server.app import CameraServer
 
-
 WALL_NS = time.time_ns()
 
 
