@@ -20,6 +20,7 @@ from agent.server.cameras import Cameras, Keys
 from agent.server.catalog import Catalog
 from agent.server.handover import Pairing
 from agent.server.ingest import Intake
+from agent.server.ingest.ftp import FtpIngest
 from agent.server.ingest.http import HttpIngest
 from agent.server.ingest.local import LocalSink
 from agent.server.ingest.pictures import Desk
@@ -31,6 +32,7 @@ from agent.server.news import News
 from agent.server.port import Port
 from agent.server.settings import ServerSettings
 from agent.server.shares import Shares
+from agent.server.tls import Tls
 from agent.server.tokens import Tokens
 from agent.server.web.access import Access, Names, Routes, add_headers, front
 from agent.server.web.api import ROOT, Api
@@ -83,6 +85,9 @@ class CameraServer:
         self._archive: Archive | None = None
         self._runner: web.AppRunner | None = None
         self._port: Port | None = None
+        self._tls: Tls | None = None
+        self._ftp: FtpIngest | None = None
+        self.ftp_port: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> list[str]:
@@ -94,6 +99,7 @@ class CameraServer:
         try:
             await self._open()
             self._listen(self._host())
+            await self._listen_ftp(self._host())
         except BaseException:
             await self.close()
             raise
@@ -109,7 +115,7 @@ class CameraServer:
     def urls(self) -> list[str]:
         """The page's addresses; the first is for this machine."""
         host = LOOPBACK if self._host() in ("0.0.0.0", "::", "") else self._host()
-        near = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        near = f"{'https' if self.settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}/"
         return [near] + ([self.settings.public_url.rstrip("/") + "/"] if self.settings.public_url else [])
 
     async def close(self) -> None:
@@ -123,6 +129,8 @@ class CameraServer:
             self._presence.close()
             self._cameras.close_all(1001, "the server ends")
             await asyncio.gather(self._live.close(), self._uplink.closed(), self._streams.closed())
+            if self._ftp is not None:
+                await self._ftp.close()
             await self._desk.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -184,6 +192,19 @@ class CameraServer:
         self._presence = Presence(self._cameras)
         self._uploads = HttpIngest(self._cameras, self._intake, self._presence)
         self._desk = Desk(self._intake, self._clock)
+        if self.settings.tls_cert is not None and self.settings.tls_key is not None:
+            self._tls = Tls(self.settings.tls_cert, self.settings.tls_key)
+        if self.settings.ftp_port is not None:
+            low, _, high = self.settings.ftp_passive_ports.partition("-")
+            self._ftp = FtpIngest(
+                self._cameras,
+                self._desk,
+                self._presence,
+                self._clock,
+                tls=self._tls,
+                ports=(int(low), int(high)),
+                address=self.settings.ftp_address,
+            )
         self._tokens = Tokens(archive.index, self._accounts, self._clock)
         await self._tokens.load()
         sessions = Sessions(archive.index, self._accounts, self._clock, durable=not self._temporary)
@@ -196,7 +217,7 @@ class CameraServer:
             keepalive_timeout=30.0,
         )
         await self._runner.setup()
-        self._port = Port(self._runner)
+        self._port = Port(self._runner, self._tls.pages if self._tls else None)
         self._metrics.add(self._port.metrics)
 
     def _application(self, catalog: Catalog, sessions: Sessions) -> web.Application:
@@ -209,7 +230,7 @@ class CameraServer:
             Throttle(clock),
             cookie=f"camera-agent-{self._cameras.store_id}",
             temporary=self._temporary,
-            secure=bool(public) and urlsplit(public).scheme == "https",
+            secure=self._tls is not None or (bool(public) and urlsplit(public).scheme == "https"),
             on_setup=lambda: self._spawn(self._move()),
             on_logout=lambda key: self._live.end_session(key),
         )
@@ -236,7 +257,7 @@ class CameraServer:
                 pairing,
                 clock,
                 base=base,
-                ftp_port=lambda: self.settings.ftp_port,
+                ftp_port=lambda: self.ftp_port,
             ),
             People(self._accounts, self._cameras, self._tokens, base=base, log_out=people),
             Sharing(shares, self._cameras, catalog, self._streams, clock, pages.page),
@@ -263,6 +284,8 @@ class CameraServer:
     def _camera_changed(self, camera: Camera) -> None:
         if self._cameras.get(camera.name) is None:
             self._desk.forget(camera.name)
+            if self._ftp is not None:
+                self._ftp.forget(camera.name)
             self._accounts.forget(camera.name)
 
     def _host(self) -> str:
@@ -272,12 +295,17 @@ class CameraServer:
         assert self._port is not None
         self._port.listen(host, self.settings.port)
 
+    async def _listen_ftp(self, host: str) -> None:
+        if self._ftp is not None:
+            self.ftp_port = await self._ftp.listen(host, self.ftp_port or self.settings.ftp_port or 0)
+
     async def _move(self) -> None:
         """The owner is there: listen where the settings say."""
         if self._port is None or self.settings.host == LOOPBACK:
             return
         try:
             self._listen(self.settings.host)
+            await self._listen_ftp(self.settings.host)
             log.info("the owner is set up; listening on %s port %d", self.settings.host, self.port)
         except UsageError as e:
             log.error("%s; still on loopback only", e)
@@ -306,6 +334,8 @@ class CameraServer:
         while True:
             try:
                 await self._cameras.end_due()
+                if self._tls is not None and self._tls.reload():
+                    log.info("the TLS files changed and are read again")
                 await self._archive.sweep(max_age_ns)
             except Exception:
                 log.exception("retention in %s", self._archive.root)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from aiohttp import web
 
+from agent.dispatch.arrival import Service
 from agent.dispatch.dispatcher import Dispatcher
 from agent.dispatch.http import http_service
 from agent.dispatch.limits import Limits
 from agent.dispatch.listen import Listener, tcp
-from agent.dispatch.matchers import Http
+from agent.dispatch.matchers import Http, Tls
 from agent.dispatch.peek import Route
 from agent.dispatch.records import Record
+from agent.dispatch.services import Terminate
 from agent.errors import PermanentError, UsageError
 
 log = logging.getLogger(__name__)
@@ -26,9 +29,13 @@ LIMITS = Limits()
 class Port:
     """Listens on one address at a time, for a runner that is set up; must be made inside the event loop."""
 
-    def __init__(self, runner: web.AppRunner) -> None:
+    def __init__(self, runner: web.AppRunner, tls: ssl.SSLContext | None = None) -> None:
         routes = [Route("http", "http", (Http(),))]
-        self._dispatcher = Dispatcher(routes, {"http": http_service(runner)}, limits=LIMITS, on_record=_log_record)
+        services: dict[str, Service] = {"http": http_service(runner)}
+        if tls is not None:
+            routes.insert(0, Route("tls", "tls", (Tls(),)))
+            services["tls"] = Terminate(tls)
+        self._dispatcher = Dispatcher(routes, services, limits=LIMITS, on_record=_log_record)
         self._listeners: list[Listener] = []
         self.number = 0
 

@@ -45,6 +45,11 @@ class ServerSettings:
             parts = urlsplit(self.public_url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
                 raise ConfigError("public_url must be http(s)://name[:port] without a path")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("tls_cert and tls_key belong together: give both or neither")
+        low, _, high = self.ftp_passive_ports.partition("-")
+        if int(low) > int(high) or int(high) > 65535:
+            raise ConfigError(f"ftp_passive_ports {self.ftp_passive_ports} is no range of ports")
 
     @property
     def store_path(self) -> Path:

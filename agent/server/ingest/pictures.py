@@ -74,23 +74,23 @@ class Pictures:
         self._events = 0
         self._numbers: dict[int, int] = {}  # the recorder's number of an event: ours
 
-    async def upload(self, data: bytes) -> Outcome:
-        """One picture as a camera uploads it; what is cut off is stored as truncated. Raises NotAPicture.
+    async def upload(self, data: bytes) -> tuple[Outcome, bool]:
+        """One picture as a camera uploads it, and whether it is whole; what is cut off is stored as truncated.
 
-        STORED means durable; with events by motion also: looked at, and nothing moved.
+        Raises NotAPicture. STORED means durable; with events by motion also: looked at, and nothing moved.
         """
         whole = check(data)
         frame = self._frame(data)
         if whole:
             self.camera.publish(frame)
         if not whole or self.camera.settings.events != "motion":
-            return await self._paused(frame, whole)
+            return await self._paused(frame, whole), whole
         before = set(self._stores)
         self._recorder.frame(frame)
         await self._look(frame)
         self._arm(self._recorder_quiet, EventSettings().post_roll_s)
         outcomes = await asyncio.gather(*(self._stores - before))
-        return next((o for o in outcomes if not o.settled), Outcome.STORED)
+        return next((o for o in outcomes if not o.settled), Outcome.STORED), whole
 
     def stream(self, data: bytes, first: bool = False) -> None:
         """A whole picture of a stream; `first` begins a run."""

@@ -62,7 +62,7 @@ class Upload:
 
     async def _store(self, camera: Camera, data: bytes) -> Outcome:
         try:
-            return await self._desk.of(camera).upload(data)
+            return (await self._desk.of(camera).upload(data))[0]
         except NotAPicture as e:
             raise web.HTTPUnsupportedMediaType(text=str(e)) from None
 

@@ -1,0 +1,236 @@
+"""The way in for cameras that upload by FTP: an ingest-only server (RFC 959, 2228, 2428, 3659, 4217).
+
+`FtpIngest.protocol` is an asyncio protocol factory for control connections, whichever listener accepted them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections import Counter, deque
+from typing import Any
+
+from agent.clock import Clock
+from agent.errors import UsageError
+from agent.server.cameras import Cameras
+from agent.server.ingest.ftpdata import plain
+from agent.server.ingest.ftpnames import Shelf
+from agent.server.ingest.ftpverbs import Commands, Quit
+from agent.server.ingest.pictures import Desk
+from agent.server.ingest.presence import Presence
+from agent.server.tls import Tls
+from agent.server.web.auth import Throttle
+
+log = logging.getLogger(__name__)
+
+MAX_LINE = 4096
+MAX_LINES = 64
+IDLE_S = 120.0
+SESSIONS = 500
+SESSIONS_OF_ADDRESS = 50
+HTTP = re.compile(rb"(?:GET|POST|HEAD|PUT|OPTIONS|CONNECT|DELETE|PATCH|TRACE) ")
+TELNET = re.compile(rb"\xff[\xf0-\xff]")  # interrupt and synch, sent before ABOR
+
+
+class FtpIngest:
+    """All FTP sessions. `ports`: the range for passive data; `address`: what PASV says instead of our own."""
+
+    def __init__(
+        self,
+        cameras: Cameras,
+        desk: Desk,
+        presence: Presence,
+        clock: Clock,
+        *,
+        tls: Tls | None = None,
+        ports: tuple[int, int] = (0, 0),
+        address: str | None = None,
+    ) -> None:
+        self.cameras = cameras
+        self.desk = desk
+        self.presence = presence
+        self.clock = clock
+        self.tls = tls
+        self.ports = ports
+        self.address = address
+        self.throttle = Throttle(clock)
+        self.uploads: Counter[str] = Counter()
+        self._shelves: dict[str, Shelf] = {}
+        self._sessions: set[FtpControl] = set()
+        self._addresses: Counter[str] = Counter()
+        self._server: asyncio.Server | None = None
+
+    def protocol(self) -> FtpControl:
+        """A new control connection's protocol."""
+        return FtpControl(self)
+
+    async def listen(self, host: str, port: int) -> int:
+        """Listen on a port of its own; returns which. Raises UsageError (75)."""
+        if self._server is not None:
+            self._server.close()
+        try:
+            self._server = await asyncio.get_running_loop().create_server(self.protocol, host, port)
+        except OSError as e:
+            raise UsageError(f"cannot listen for FTP on {host} port {port}: {e.strerror or e}", 75) from None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def shelf(self, camera: str) -> Shelf:
+        return self._shelves.setdefault(camera, Shelf())
+
+    def forget(self, camera: str) -> None:
+        """The camera is deleted, with the names that it gave."""
+        self._shelves.pop(camera, None)
+
+    def came(self, session: FtpControl) -> bool:
+        """False: there are too many."""
+        self._sessions.add(session)
+        self._addresses[session.peer] += 1
+        return len(self._sessions) <= SESSIONS and self._addresses[session.peer] <= SESSIONS_OF_ADDRESS
+
+    def went(self, session: FtpControl) -> None:
+        if session in self._sessions:
+            self._sessions.discard(session)
+            self._addresses[session.peer] -= 1
+            self._addresses += Counter()
+
+    async def close(self) -> None:
+        """End the listener and the sessions; an upload under way gets a second."""
+        if self._server is not None:
+            self._server.close()
+        tasks = [s.end(421, "The server ends.") for s in list(self._sessions)]
+        running = [t for t in tasks if t is not None and not t.done()]
+        if running:
+            await asyncio.wait(running, timeout=1.0)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+class FtpControl(asyncio.Protocol):
+    """One control connection: bytes to lines, lines to commands one after the other, TLS in between."""
+
+    def __init__(self, ingest: FtpIngest) -> None:
+        self._ingest = ingest
+        self._buffer = bytearray()
+        self._lines: deque[bytes] = deque()
+        self._ready = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._eof = False
+        self._first = True
+        self.aborted = asyncio.Event()
+        self.secure = False
+        self.peer = self.host = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.peer = plain(str((transport.get_extra_info("peername") or ("",))[0]))
+        self.host = str((transport.get_extra_info("sockname") or ("",))[0])
+        if not self._ingest.came(self):
+            self.reply(421, "Too many sessions.")
+            transport.close()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def data_received(self, data: bytes) -> None:
+        if self._first and HTTP.match(data):
+            self._drop()
+            return
+        self._first = False
+        self._buffer += data
+        while (at := self._buffer.find(b"\n")) >= 0:
+            line = TELNET.sub(b"", bytes(self._buffer[:at])).rstrip(b"\r")
+            del self._buffer[: at + 1]
+            if line[:4].upper() == b"ABOR":
+                self.aborted.set()
+            self._lines.append(line)
+        if len(self._buffer) > MAX_LINE or len(self._lines) > MAX_LINES:
+            self.reply(500, "The line is too long.")
+            self._drop()
+        self._ready.set()
+
+    def eof_received(self) -> bool:
+        """What was said before is still done (`nc` closes right after its last line)."""
+        self._eof = True
+        self._ready.set()
+        return not self.secure
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._eof = True
+        self._transport = None
+        self._ready.set()
+        self._ingest.went(self)
+
+    def reply(self, code: int, *texts: str) -> None:
+        """One line, or several (RFC 959, 4.2)."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        lines = [f"{code}-{t}" for t in texts[:-1]] + [f"{code} {texts[-1]}"]
+        self._transport.write("".join(f"{t}\r\n" for t in lines).encode("utf-8", "replace"))
+
+    def end(self, code: int, text: str) -> asyncio.Task[None] | None:
+        """Say why and go; what is being stored is."""
+        self.reply(code, text)
+        self._drop()
+        return self._task
+
+    def _drop(self) -> None:
+        self._lines.clear()
+        self._eof = True
+        self._ready.set()
+        self.aborted.set()
+        if self._transport is not None:
+            self._transport.close()
+
+    async def _run(self) -> None:
+        commands = Commands(self._ingest, self)
+        self.reply(220, "camera-agent: uploads only.")
+        try:
+            while (line := await self._next()) is not None:
+                self.aborted.clear()
+                await commands.run(line)
+        except Quit:
+            pass
+        except TimeoutError:
+            self.reply(421, "Silent for too long.")
+        except ConnectionError:
+            pass
+        except Exception:
+            log.exception("FTP session from %s", self.peer)
+        finally:
+            commands.close()
+            if self._transport is not None:
+                self._transport.close()
+
+    async def _next(self) -> bytes | None:
+        while not self._lines:
+            if self._eof:
+                return None
+            self._ready.clear()
+            async with asyncio.timeout(IDLE_S):
+                await self._ready.wait()
+        return self._lines.popleft()
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Answer AUTH TLS and change over. What was sent in clear behind the command is thrown away."""
+        transport = self._transport
+        if transport is None:
+            return
+        transport.pause_reading()  # before the answer: the client's hello belongs to TLS
+        self._buffer.clear()
+        self._lines.clear()
+        self.reply(234, "Go on in TLS.")
+        loop: Any = asyncio.get_running_loop()
+        try:
+            self._transport = await loop.start_tls(
+                transport, self, context, server_side=True, ssl_handshake_timeout=10.0
+            )
+        except OSError:
+            transport.abort()
+            raise ConnectionError("TLS failed") from None
+        self.secure = True
+        if self._transport is None:
+            raise ConnectionError("gone in the handshake")

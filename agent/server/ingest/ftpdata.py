@@ -1,0 +1,182 @@
+"""FTP's data connections: one at a time, from or to the control connection's own address only."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Protocol
+
+CONNECT_S = 10.0
+STALL_S = 30.0
+READ_BYTES = 262144
+
+
+class DataError(Exception):
+    """The data connection did not come about, or did not come to its end; `code` is the reply."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Opening(Protocol):
+    """A data connection that was agreed on."""
+
+    async def connect(self) -> socket.socket:
+        """The connection, non-blocking; raises DataError 425."""
+        ...
+
+    def close(self) -> None:
+        """Not wanted any more."""
+        ...
+
+
+class Passive:
+    """Waits at a port of ours for the client (PASV, EPSV). Others that knock are turned away."""
+
+    def __init__(self, host: str, peer: str, ports: tuple[int, int]) -> None:
+        """Raises OSError when no port of the range is free."""
+        self._peer = peer
+        self._listening = _bind(host, ports)
+        self.port: int = self._listening.getsockname()[1]
+
+    async def connect(self) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                while True:
+                    sock, address = await loop.sock_accept(self._listening)
+                    if plain(address[0]) == self._peer:
+                        return sock
+                    sock.close()
+        except (TimeoutError, OSError):
+            raise DataError(425, f"No data connection within {CONNECT_S:g} s.") from None
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+class Active:
+    """Goes to the client's port (PORT, EPRT), from the control connection's own address."""
+
+    def __init__(self, host: str, peer: str, port: int) -> None:
+        self._host = host
+        self._target = (peer, port)
+
+    async def connect(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._target[0] else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.bind((self._host, 0))
+            async with asyncio.timeout(CONNECT_S):
+                await asyncio.get_running_loop().sock_connect(sock, self._target)
+        except (TimeoutError, OSError):
+            sock.close()
+            raise DataError(425, "Your data port cannot be reached.") from None
+        return sock
+
+    def close(self) -> None:
+        pass
+
+
+def plain(address: str) -> str:
+    """An IPv4 address that came through an IPv6 socket, as itself."""
+    return address.removeprefix("::ffff:").partition("%")[0]
+
+
+def _bind(host: str, ports: tuple[int, int]) -> socket.socket:
+    low, high = ports
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in range(low, high + 1):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setblocking(False)
+            sock.bind((host, port))
+            sock.listen(4)
+            return sock
+        except OSError:
+            sock.close()
+    raise OSError(f"no free port of {low}-{high}")
+
+
+async def receive(opening: Opening, tls: ssl.SSLContext | None, max_bytes: int) -> tuple[bytes, bool]:
+    """All that the client sends, and whether it ended in order (not by a reset or a stall).
+
+    Raises DataError: 425 no connection, 552 more than `max_bytes`.
+    """
+    data = bytearray()
+    sock = await opening.connect()
+    try:
+        if tls is not None:
+            return await _receive_tls(sock, tls, max_bytes)
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout(STALL_S):
+                    chunk = await loop.sock_recv(sock, READ_BYTES)
+            except (TimeoutError, OSError):
+                return bytes(data), False
+            if not chunk:
+                return bytes(data), True
+            data += chunk
+            _check(len(data), max_bytes)
+    finally:
+        sock.close()
+
+
+async def _receive_tls(sock: socket.socket, tls: ssl.SSLContext, max_bytes: int) -> tuple[bytes, bool]:
+    data = bytearray()
+    reader, writer = await _wrap(sock, tls)
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(STALL_S):
+                    chunk = await reader.read(READ_BYTES)
+            except (TimeoutError, OSError):
+                return bytes(data), False
+            if not chunk:
+                return bytes(data), True
+            data += chunk
+            _check(len(data), max_bytes)
+    finally:
+        writer.transport.abort()
+
+
+async def send(opening: Opening, tls: ssl.SSLContext | None, data: bytes) -> None:
+    """Send all and end; raises DataError 425, 426."""
+    sock = await opening.connect()
+    try:
+        if tls is None:
+            async with asyncio.timeout(STALL_S):
+                await asyncio.get_running_loop().sock_sendall(sock, data)
+            return
+        _, writer = await _wrap(sock, tls)
+        writer.write(data)
+        async with asyncio.timeout(STALL_S):
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+    except (TimeoutError, OSError):
+        raise DataError(426, "The data connection was cut.") from None
+    finally:
+        sock.close()
+
+
+async def _wrap(sock: socket.socket, tls: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """TLS on the data connection; the server's side of it also where the server connected (RFC 4217, 7)."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=READ_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    try:
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=tls, ssl_handshake_timeout=10.0)
+    except (OSError, ConnectionError):
+        raise DataError(425, "TLS on the data connection failed.") from None
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _check(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise DataError(552, f"More than {max_bytes} bytes.")

@@ -1,0 +1,395 @@
+"""FTP's commands, as cameras use them: whatever they make of names and folders, their pictures get in."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from agent.server.archive import Outcome
+from agent.server.camera import Camera
+from agent.server.ingest import ftpdata
+from agent.server.ingest.ftpdata import Active, DataError, Passive
+from agent.server.ingest.ftpnames import Shelf, listing, resolve
+from agent.server.ingest.pictures import MAX_PICTURE_BYTES, NotAPicture
+
+if TYPE_CHECKING:
+    from agent.server.ingest.ftp import FtpControl, FtpIngest
+
+TEST_BYTES = 1024
+MAX_FAILURES = 6
+LONGEST_DELAY_S = 8.0
+EPRT = re.compile(r"([^\x00-\x20])([12])\1([0-9a-fA-F.:]{2,45})\1(\d{1,5})\1\Z")
+SYNONYMS = {"XMKD": "MKD", "XCWD": "CWD", "XPWD": "PWD", "XRMD": "RMD", "XCUP": "CDUP"}
+FREE = {"USER", "PASS", "AUTH", "PBSZ", "PROT", "FEAT", "SYST", "NOOP", "OPTS", "QUIT", "HELP", "CLNT", "ACCT", "ABOR"}
+FEATURES = ("EPRT", "EPSV", "MDTM", "MLST type*;size*;modify*;", "REST STREAM", "SIZE", "UTF8", "TVFS")
+
+
+class Quit(Exception):
+    """The session is over."""
+
+
+class Commands:
+    """One session's state: who, where, and the data connection that was agreed on."""
+
+    def __init__(self, ingest: FtpIngest, control: FtpControl) -> None:
+        self._ingest = ingest
+        self._control = control
+        self._reply = control.reply
+        self._user = ""
+        self._failures = 0
+        self._camera: Camera | None = None
+        self._cwd = "/"
+        self._opening: ftpdata.Opening | None = None
+        self._private = False
+        self._epsv_all = False
+        self._offset = 0
+        self._renaming = ""
+
+    def close(self) -> None:
+        self._agree(None)
+        if self._camera is not None:
+            self._ingest.cameras.forget(self._camera, self._end)
+
+    async def run(self, line: bytes) -> None:
+        """Do one command; raises Quit at the session's end."""
+        text = line.decode("utf-8", "surrogateescape").strip(" ")
+        verb, _, argument = text.partition(" ")
+        verb = SYNONYMS.get(verb.upper(), verb.upper())
+        handler: Callable[[str], Awaitable[None]] | None = getattr(self, f"_do_{verb.lower()}", None)
+        if not verb.isalnum() or handler is None:
+            self._reply(*((500, "What?") if verb not in ("SMNT", "REIN") else (502, "Not here.")))
+        elif self._camera is None and verb not in FREE:
+            self._reply(530, "Log in first.")
+        else:
+            try:
+                await handler(argument)
+            except ValueError as e:
+                self._reply(553, f"Not that name: {e}.")
+            except DataError as e:
+                self._agree(None)
+                self._reply(e.code, str(e))
+        if verb not in ("REST", "TYPE", "PASV", "EPSV", "PORT", "EPRT", "PROT", "PBSZ"):
+            self._offset = 0
+
+    # Who
+
+    async def _do_user(self, argument: str) -> None:
+        self._leave()
+        self._user = argument
+        self._reply(331, "And the password?")
+
+    async def _do_pass(self, argument: str) -> None:
+        throttle, peer = self._ingest.throttle, self._control.peer
+        if wait_s := throttle.wait_s(peer):
+            await asyncio.sleep(min(wait_s, LONGEST_DELAY_S))
+        camera = self._ingest.cameras.login(self._user, argument)
+        if camera is None:
+            await self._ingest.cameras.refresh()
+            camera = self._ingest.cameras.login(self._user, argument)
+        if camera is None:
+            throttle.failed(peer)
+            self._failures += 1
+            await asyncio.sleep(min(0.25 * 2**self._failures, LONGEST_DELAY_S))
+            self._reply(530, "Wrong login, or the camera was deleted.")
+            if self._failures >= MAX_FAILURES:
+                raise Quit
+            return
+        throttle.succeeded(peer)
+        self._camera = camera
+        self._ingest.cameras.remember(camera, self._end)
+        self._ingest.presence.touch(camera)
+        self._reply(230, "Upload when you like.")
+
+    def _end(self, code: int, reason: str) -> None:
+        self._control.end(530 if code == 4410 else 421, f"{reason}.")
+
+    def _leave(self) -> None:
+        if self._camera is not None:
+            self._ingest.cameras.forget(self._camera, self._end)
+        self._camera = None
+        self._agree(None)
+
+    async def _do_acct(self, argument: str) -> None:
+        self._reply(202, "Not needed.")
+
+    async def _do_quit(self, argument: str) -> None:
+        self._reply(221, "Bye.")
+        raise Quit
+
+    async def _do_auth(self, argument: str) -> None:
+        if self._ingest.tls is None or argument.upper() not in ("TLS", "TLS-C", "SSL"):
+            self._reply(*((502, "No TLS here.") if self._ingest.tls is None else (504, "TLS only.")))
+        elif self._control.secure:
+            self._reply(503, "It is TLS already.")
+        else:
+            self._leave()
+            await self._control.start_tls(self._ingest.tls.pages)
+
+    async def _do_pbsz(self, argument: str) -> None:
+        self._reply(*((200, "PBSZ=0") if self._control.secure else (503, "AUTH first.")))
+
+    async def _do_prot(self, argument: str) -> None:
+        if not self._control.secure:
+            self._reply(503, "AUTH first.")
+        elif argument.upper() not in ("C", "P"):
+            self._reply(536, "C or P.")
+        else:
+            self._private = argument.upper() == "P"
+            self._reply(200, "As you like.")
+
+    # What is asked for politeness
+
+    async def _do_feat(self, argument: str) -> None:
+        tls = ("AUTH TLS", "PBSZ", "PROT") if self._ingest.tls is not None else ()
+        self._reply(211, "Features:", *(f" {f}" for f in (*FEATURES, *tls)), "End")
+
+    async def _do_help(self, argument: str) -> None:
+        self._reply(214, "STOR a JPEG.")
+
+    async def _do_syst(self, argument: str) -> None:
+        self._reply(215, "UNIX Type: L8")
+
+    async def _do_noop(self, argument: str) -> None:
+        self._reply(200, "Here.")
+
+    async def _do_opts(self, argument: str) -> None:
+        self._reply(200, "Yes.")
+
+    _do_clnt = _do_allo = _do_site = _do_opts
+
+    async def _do_type(self, argument: str) -> None:
+        good = argument.upper().replace(" ", "") in ("A", "AN", "I", "L8")
+        self._reply(*((200, "Bytes stay as they are.") if good else (504, "A or I.")))
+
+    async def _do_mode(self, argument: str) -> None:
+        self._reply(*((200, "Stream.") if argument.upper() == "S" else (504, "S only.")))
+
+    async def _do_stru(self, argument: str) -> None:
+        self._reply(*((200, "File.") if argument.upper() == "F" else (504, "F only.")))
+
+    async def _do_stat(self, argument: str) -> None:
+        self._reply(211, "All is well.")
+
+    async def _do_abor(self, argument: str) -> None:
+        self._agree(None)
+        self._reply(226, "Nothing is going on.")
+
+    # Where
+
+    async def _do_pwd(self, argument: str) -> None:
+        quoted = self._cwd.replace('"', '""')
+        self._reply(257, f'"{quoted}" is where you are.')
+
+    async def _do_cwd(self, argument: str) -> None:
+        self._cwd = resolve(self._cwd, argument)
+        self._reply(250, "There.")
+
+    async def _do_cdup(self, argument: str) -> None:
+        await self._do_cwd("..")
+
+    async def _do_mkd(self, argument: str) -> None:
+        path = resolve(self._cwd, argument).replace('"', '""')
+        self._reply(257, f'"{path}" is there.')
+
+    async def _do_rmd(self, argument: str) -> None:
+        resolve(self._cwd, argument)
+        self._reply(250, "Gone.")
+
+    async def _do_dele(self, argument: str) -> None:
+        found = self._shelf.remove(resolve(self._cwd, argument))
+        self._reply(*((250, "Gone from this list.") if found else (550, "No such name.")))
+
+    async def _do_rnfr(self, argument: str) -> None:
+        self._renaming = resolve(self._cwd, argument)
+        found = self._shelf.get(self._renaming) is not None
+        self._reply(*((350, "To what?") if found else (550, "No such name.")))
+
+    async def _do_rnto(self, argument: str) -> None:
+        old, self._renaming = self._renaming, ""
+        done = bool(old) and self._shelf.rename(old, resolve(self._cwd, argument))
+        self._reply(*((250, "So it is called.") if done else (503, "RNFR first.")))
+
+    async def _do_size(self, argument: str) -> None:
+        entry = self._shelf.get(resolve(self._cwd, argument))
+        self._reply(*((213, str(entry.size)) if entry else (550, "No such name.")))
+
+    async def _do_mdtm(self, argument: str) -> None:
+        entry = self._shelf.get(resolve(self._cwd, argument))
+        if entry is None:
+            self._reply(550, "No such name.")
+        else:
+            self._reply(213, time.strftime("%Y%m%d%H%M%S", time.gmtime(entry.at_s)))
+
+    @property
+    def _shelf(self) -> Shelf:
+        assert self._camera is not None
+        return self._ingest.shelf(self._camera.name)
+
+    # Data connections
+
+    def _agree(self, opening: ftpdata.Opening | None) -> None:
+        if self._opening is not None:
+            self._opening.close()
+        self._opening = opening
+
+    def _passive(self) -> int | None:
+        self._agree(None)
+        try:
+            waiting = Passive(self._control.host, self._control.peer, self._ingest.ports)
+        except OSError:
+            self._reply(421, "No free data port; try again.")
+            return None
+        self._agree(waiting)
+        return waiting.port
+
+    async def _do_pasv(self, argument: str) -> None:
+        host = self._ingest.address or ftpdata.plain(self._control.host)
+        if self._epsv_all or ":" in host:
+            self._reply(*((501, "You said EPSV ALL.") if self._epsv_all else (425, "Use EPSV.")))
+        elif (port := self._passive()) is not None:
+            self._reply(227, f"Entering Passive Mode ({host.replace('.', ',')},{port >> 8},{port & 255})")
+
+    async def _do_epsv(self, argument: str) -> None:
+        if argument.upper() == "ALL":
+            self._epsv_all = True
+            self._reply(200, "EPSV ALL.")
+        elif (port := self._passive()) is not None:
+            self._reply(229, f"Entering Extended Passive Mode (|||{port}|)")
+
+    async def _do_port(self, argument: str) -> None:
+        numbers = argument.split(",")
+        if len(numbers) != 6 or not all(n.strip().isdecimal() and int(n) < 256 for n in numbers):
+            self._reply(501, "PORT a,b,c,d,p,q")
+            return
+        *address, high, low = (int(n) for n in numbers)
+        self._active(".".join(map(str, address)), high * 256 + low)
+
+    async def _do_eprt(self, argument: str) -> None:
+        match = EPRT.match(argument)
+        if match is None:
+            self._reply(501, "EPRT |1|address|port|")
+        else:
+            self._active(match[3], int(match[4]))
+
+    def _active(self, address: str, port: int) -> None:
+        """To the client itself and nobody else, and to no privileged port: no bounce (RFC 2577)."""
+        try:
+            same = ipaddress.ip_address(address) == ipaddress.ip_address(self._control.peer)
+        except ValueError:
+            same = False
+        if self._epsv_all or not same or not 1024 <= port <= 65535:
+            self._reply(501, "Only to yourself, above 1023, and not after EPSV ALL.")
+            return
+        host = ftpdata.plain(self._control.host)
+        self._agree(Active(host, self._control.peer, port))
+        self._reply(200, "I shall call you.")
+
+    def _take_opening(self) -> ftpdata.Opening:
+        opening, self._opening = self._opening, None
+        if opening is None:
+            raise DataError(425, "PASV or PORT first.")
+        return opening
+
+    @property
+    def _data_tls(self) -> ssl.SSLContext | None:
+        return self._ingest.tls.data if self._private and self._ingest.tls is not None else None
+
+    async def _do_rest(self, argument: str) -> None:
+        if not argument.isdecimal() or len(argument) > 12:
+            self._reply(501, "A number.")
+            return
+        self._offset = int(argument)
+        self._reply(350, "And then?")
+
+    async def _do_list(self, argument: str) -> None:
+        await self._list(argument, "LIST")
+
+    async def _do_nlst(self, argument: str) -> None:
+        await self._list(argument, "NLST")
+
+    async def _do_mlsd(self, argument: str) -> None:
+        await self._list(argument, "MLSD")
+
+    async def _list(self, argument: str, form: str) -> None:
+        name = "" if argument.startswith("-") else argument
+        entries = self._shelf.inside(resolve(self._cwd, name))
+        opening = self._take_opening()
+        try:
+            self._reply(150, "Your recent names.")
+            await ftpdata.send(opening, self._data_tls, listing(entries, form))
+        finally:
+            opening.close()
+        self._reply(226, "That is all.")
+
+    async def _do_mlst(self, argument: str) -> None:
+        self._reply(502, "MLSD instead.")
+
+    async def _do_retr(self, argument: str) -> None:
+        self._reply(550, "Uploads only.")
+
+    async def _do_stor(self, argument: str) -> None:
+        path = resolve(self._cwd, argument)
+        before = self._shelf.beginning(path, self._offset) if self._offset else b""
+        if self._offset and not before:
+            self._reply(554, "Nothing to go on from.")
+            return
+        await self._receive(path, before)
+
+    async def _do_appe(self, argument: str) -> None:
+        path = resolve(self._cwd, argument)
+        await self._receive(path, self._shelf.beginning(path, None))
+
+    async def _do_stou(self, argument: str) -> None:
+        number = self._ingest.uploads.total()
+        await self._receive(resolve(self._cwd, f"upload-{number}.jpg"), b"")
+
+    async def _receive(self, path: str, before: bytes) -> None:
+        """The upload counts when its data connection ended, whether or not anybody reads the answer."""
+        opening = self._take_opening()
+        try:
+            self._reply(150, "Send it.")
+            work = asyncio.ensure_future(ftpdata.receive(opening, self._data_tls, MAX_PICTURE_BYTES - len(before)))
+            aborted = asyncio.ensure_future(self._control.aborted.wait())
+            await asyncio.wait({work, aborted}, return_when=asyncio.FIRST_COMPLETED)
+            stopped = not work.done()
+            for task in (work, aborted):
+                if not task.done():
+                    task.cancel()
+            await asyncio.gather(work, aborted, return_exceptions=True)
+        finally:
+            opening.close()
+        if stopped:
+            self._reply(426, "Stopped.")
+            return
+        data, ended = work.result()
+        await self._store(path, before + data, ended)
+
+    async def _store(self, path: str, data: bytes, ended: bool) -> None:
+        camera = self._camera
+        if camera is None:
+            return
+        try:
+            stored, whole = await self._ingest.desk.of(camera).upload(data)
+        except NotAPicture as e:
+            if ended and 0 < len(data) <= TEST_BYTES and data.isascii():
+                self._reply(226, "A test file, I suppose; it works, and is not kept.")
+            else:
+                self._reply(550 if ended else 426, f"Not kept: {e}.")
+            return
+        self._ingest.uploads[stored.value] += 1
+        if not stored.settled:
+            full = stored is Outcome.FULL
+            self._reply(452 if full else 550, "The store is full." if full else f"Not stored: {stored.value}.")
+            return
+        self._ingest.presence.touch(camera)
+        self._shelf.put(path, len(data))
+        if whole:
+            self._reply(226, "Stored.")
+        else:
+            self._shelf.cut(path, data)
+            self._reply(226 if ended else 426, "Kept as truncated: the picture is not whole.")

@@ -1,0 +1,371 @@
+"""FTP ingest with real clients and with what camera firmware does; pyftpdlib's tests would be too kind."""
+
+from __future__ import annotations
+
+import asyncio
+import ftplib
+import io
+import re
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agent.media import clip
+from agent.server.app import CameraServer
+from agent.server.cameras import Keys
+from tests.server.conftest import Start
+from tests.server.pictures import jpeg
+from tests.server.test_ways_in import stored
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A certificate for 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    if not shutil.which("openssl"):
+        pytest.skip("NO openssl: TLS is NOT tested")
+    subprocess.run(
+        (
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+            *("-keyout", str(key), "-out", str(cert)),
+        ),
+        check=True,
+        capture_output=True,
+    )
+    return str(cert), str(key)
+
+
+@dataclass
+class Ftp:
+    server: CameraServer
+    keys: Keys
+    picture: Path
+    sockets: list[socket.socket] = field(default_factory=list)
+
+    def connect(self, port: int, source: str = "127.0.0.1") -> socket.socket:
+        """A connection that is closed after the test."""
+        sock = socket.create_connection(("127.0.0.1", port), source_address=(source, 0), timeout=20)
+        self.sockets.append(sock)
+        return sock
+
+    @property
+    def port(self) -> int:
+        assert self.server.ftp_port
+        return self.server.ftp_port
+
+    async def stored(self) -> list[tuple[bytes, bool]]:
+        return [(data, bool(flags & clip.TRUNCATED)) for data, flags in await stored(self.server)]
+
+
+@pytest.fixture
+async def ftp(start: Start, files: tuple[str, str], tmp_path: Path) -> AsyncIterator[Ftp]:
+    server = await start(notes={}, ftp_port=0, tls_cert=files[0], tls_key=files[1])
+    (tmp_path / "sent").mkdir()
+    picture = tmp_path / "sent" / "picture.jpg"
+    picture.write_bytes(jpeg(5, 640, 480))
+    ftp = Ftp(server, await server.issue_keys("porch"), picture)
+    yield ftp
+    for sock in ftp.sockets:
+        sock.close()
+
+
+def matrix() -> list[tuple[str, ...]]:
+    """The command lines of clients in the field: @H host, @P port, @U user, @W password, @F file, @D its folder."""
+    curl = ("curl", "-sS", "-m", "20", "-k", "-u", "@U:@W", "-T", "@F")
+    url = "ftp://@H:@P/some/where/a b.jpg"
+    runs = [
+        (*curl, url.replace(" ", "%20")),
+        (*curl, "--disable-epsv", url.replace(" ", "%20")),
+        (*curl, "-P", "-", url.replace(" ", "%20")),
+        (*curl, "-P", "-", "--disable-eprt", url.replace(" ", "%20")),
+        (*curl, "--ftp-create-dirs", "ftp://@H:@P/new/folder/x.jpg"),
+        (*curl, "-a", "ftp://@H:@P/x.jpg"),
+        (*curl, "-Q", "-RNFR x.tmp", "-Q", "-RNTO x.jpg", "ftp://@H:@P/x.tmp"),
+        (*curl, "--ssl-reqd", "ftp://@H:@P/x.jpg"),
+        (*curl, "--ssl-reqd", "--tls-max", "1.2", "ftp://@H:@P/x.jpg"),
+# active with TLS is lftp's: curl before 8.0 sends the data in clear then
+    ]
+    for tls in ("set ftp:ssl-allow no", "set ftp:ssl-force yes; set ftp:ssl-protect-data yes"):
+        for mode in ("yes", "no"):
+            script = f"set ssl:verify-certificate no; {tls}; set ftp:passive-mode {mode}; set net:timeout 15; "
+            for put in ("put @F -o d/x.jpg", "mput @F"):
+                runs.append(("lftp", "-u", "@U,@W", "-p", "@P", "-e", f"{script}{put}; bye", "@H"))
+    runs.append(("lftp", "-u", "@U,@W", "-p", "@P", "-e", "set ftp:ssl-allow no; mirror -R @D up; bye", "@H"))
+    runs += [
+        ("ncftpput", "-u", "@U", "-p", "@W", "-P", "@P", *mode, "@H", "/up", "@F")
+        for mode in (("-E",), ("-F",), ("-m",))
+    ]
+    login = "user @U @W\nbinary\n"
+    runs += [("tnftp", "-n", mode, "@H", "@P", f"<{login}put @F x.jpg\nbye\n") for mode in ("-A", "-p")]
+    runs += [("inetutils-ftp", "-n", *mode, "@H", "@P", f"<{login}put @F x.jpg\nbye\n") for mode in ((), ("-p",))]
+    return runs
+
+
+@pytest.mark.parametrize("run", matrix(), ids=lambda run: " ".join(run)[:70])
+async def test_clients_of_the_field(ftp: Ftp, run: tuple[str, ...]) -> None:
+    if not shutil.which(run[0]):
+        pytest.skip(f"NO {run[0]}: it is NOT tested")
+    await upload_by(ftp, run)
+
+
+async def upload_by(ftp: Ftp, run: tuple[str, ...]) -> None:
+    values = {"@H": "127.0.0.1", "@P": str(ftp.port), "@U": ftp.keys.login, "@W": ftp.keys.password}
+    values |= {"@F": str(ftp.picture), "@D": str(ftp.picture.parent)}
+
+    def fill(text: str) -> str:
+        return re.sub("@[HPUWFD]", lambda m: values[m[0]], text)
+
+    command = [fill(x) for x in run if not x.startswith("<")]
+    said = "".join(fill(x[1:]) for x in run if x.startswith("<")).encode()
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(40):
+        answer = (await process.communicate(said))[0].decode(errors="replace")
+    assert process.returncode == 0, answer
+    assert (ftp.picture.read_bytes(), False) in await ftp.stored(), answer
+
+
+class Raw:
+    """A control connection, line by line."""
+
+    def __init__(self, ftp: Ftp) -> None:
+        self.ftp = ftp
+        self.sock = ftp.connect(ftp.port)
+        self.buffer = b""
+
+    def line(self) -> bytes:
+        while b"\n" not in self.buffer and (chunk := self.sock.recv(4096)):
+            self.buffer += chunk
+        line, end, self.buffer = self.buffer.partition(b"\n")
+        return line + end
+
+    def read(self) -> str:
+        while (line := self.line().decode()) and (line[3:4] == "-" or not line[:3].isdigit()):
+            pass
+        return line
+
+    def ask(self, line: str, end: str = "\r\n") -> str:
+        self.sock.sendall((line + end).encode())
+        return self.read()
+
+    def login(self) -> Raw:
+        self.read()
+        assert self.ask(f"USER {self.ftp.keys.login}").startswith("331")
+        assert self.ask(f"PASS {self.ftp.keys.password}").startswith("230")
+        return self
+
+    def data(self) -> socket.socket:
+        answer = self.ask("EPSV")
+        return self.ftp.connect(int(answer.split("|")[3]))
+
+    def stor(self, name: str, data: bytes, verb: str = "STOR") -> str:
+        sock = self.data()
+        assert self.ask(f"{verb} {name}").startswith("150")
+        sock.sendall(data)
+        sock.close()
+        return self.read()
+
+
+async def test_dumb_firmware(ftp: Ftp) -> None:
+    """Lower case, bare LF, X-commands, MKD of what is there, a link cut right after the last byte, MKD by nc."""
+
+    def work() -> None:
+        raw = Raw(ftp)
+        raw.read()
+        assert raw.ask(f"user {ftp.keys.login}", "\n").startswith("331")
+        assert raw.ask(f"pass {ftp.keys.password}", "\n").startswith("230")
+        for line, code in (
+            ("xmkd /2026/11/25", "257"),
+            ("mkd /2026/11/25", "257"),
+            ("xcwd /2026/11/25", "250"),
+            ("xpwd", "257"),
+            ("allo 30000", "200"),
+            ("site chmod 777 x", "200"),
+            ("mode s", "200"),
+            ("stru f", "200"),
+            ("type l8", "200"),
+            ("size nothing", "550"),
+            ("noop", "200"),
+            ("dele nothing", "550"),
+            ("retr x", "550"),
+            ("stor x.jpg", "425"),
+            ("PORT 10,0,0,1,200,1", "501"),
+            ("PORT 127,0,0,1,0,80", "501"),
+            ("EPRT |1|10.0.0.1|3000|", "501"),
+            ("STOR \x01", "553"),
+            ("florp", "500"),
+        ):
+            assert raw.ask(line, "\n").startswith(code), line
+        assert raw.stor("fixed.jpg", jpeg(1)).startswith("226")
+        assert raw.stor("fixed.jpg", jpeg(2)).startswith("226")
+        assert raw.ask("SIZE fixed.jpg") == f"213 {len(jpeg(2))}\r\n"
+        sock = raw.data()
+        raw.sock.sendall(b"STOR cut.jpg\r\n")
+        sock.sendall(jpeg(3))
+        sock.close()
+        raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.sock.close()  # the link goes without a word
+        nc = ftp.connect(ftp.port)
+        nc.sendall(f"USER {ftp.keys.login}\r\nPASS {ftp.keys.password}\r\nMKD /x\r\n".encode())
+        nc.shutdown(socket.SHUT_WR)
+        said = b""
+        while chunk := nc.recv(1000):
+            said += chunk
+        assert b"257" in said
+
+    await asyncio.to_thread(work)
+    async with asyncio.timeout(10):
+        while len(await ftp.stored()) < 3:
+            await asyncio.sleep(0.05)
+    assert await ftp.stored() == [(jpeg(n), False) for n in (1, 2, 3)]
+
+
+async def test_cut_uploads_are_truncated_and_can_be_continued(ftp: Ftp) -> None:
+    whole = jpeg(8, 640, 480)
+    half = len(whole) // 2
+
+    def work() -> list[str]:
+        raw = Raw(ftp).login()
+        said = [raw.stor("a.jpg", whole[:half])]
+        sock = raw.data()
+        assert raw.ask("STOR b.jpg").startswith("150")
+        sock.sendall(whole[:half])
+        time.sleep(0.2)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()  # RST
+        said.append(raw.read())
+        assert raw.ask(f"REST {half}").startswith("350")
+        said.append(raw.stor("b.jpg", whole[half:]))
+        said.append(raw.stor("c.jpg", whole[:half]))
+        said.append(raw.stor("c.jpg", whole[half:], "APPE"))
+        said.append(raw.stor("test.txt", b"This is a test"))
+        said.append(raw.stor("x.mp4", bytes(5000)))
+        return said
+
+    said = await asyncio.to_thread(work)
+    assert [s[:3] for s in said] == ["226", "426", "226", "226", "226", "226", "550"]
+    assert "truncated" in said[0] and "truncated" in said[1]
+    parts, kept = (whole[:half], True), (whole, False)
+    assert await ftp.stored() == [parts, parts, kept, parts, kept]
+
+
+async def test_names_are_hostile_text(ftp: Ftp, tmp_path: Path) -> None:
+    before = sorted(p.name for p in tmp_path.iterdir())
+
+    def work() -> list[str]:
+        raw = Raw(ftp).login()
+        names = ["../../../etc/x.jpg", "..\\..\\x.jpg", "/etc/passwd", "<img src=x>.jpg", "$(id).jpg", "a" * 400]
+        said = [raw.stor(name, jpeg(n)) for n, name in enumerate(names)]
+        said.append(raw.ask("STOR " + "b" * 3000))
+        return said
+
+    said = await asyncio.to_thread(work)
+    assert [s[:3] for s in said] == ["226"] * 6 + ["553"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    items = [p.name for p in (ftp.server.settings.store_path / "items").rglob("*.clip")]
+    assert len(items) == 6 and all(n.split(".")[0].isdigit() for n in items)
+
+
+async def test_strangers_and_web_browsers_are_turned_away(ftp: Ftp) -> None:
+    def work() -> None:
+        raw = Raw(ftp)
+        raw.read()
+        for verb in ("STOR x", "LIST", "PASV", "MKD x", "CWD /"):
+            assert raw.ask(verb).startswith("530")
+        raw.ask("USER owner")
+        assert raw.ask("PASS owner").startswith("530")
+        web = ftp.connect(ftp.port)
+        web.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\nUSER x\r\n")
+        said = b""
+        while chunk := web.recv(1000):
+            said += chunk
+        assert b"331" not in said and b"500" not in said
+        long = Raw(ftp)
+        long.read()
+        long.sock.sendall(b"x" * 9000)
+        assert long.read().startswith("500")
+
+    await asyncio.to_thread(work)
+
+
+async def test_commands_sent_in_clear_behind_auth_are_not_run(ftp: Ftp) -> None:
+    def work() -> str:
+        raw = Raw(ftp)
+        raw.read()
+        raw.sock.sendall(b"AUTH TLS\r\nUSER injected\r\nNOOP\r\n")
+        assert raw.read().startswith("234")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        wrapped = context.wrap_socket(raw.sock)
+        ftp.sockets.append(wrapped)
+        wrapped.sendall(b"NOOP\r\n")
+        return wrapped.recv(1000).decode()
+
+    assert await asyncio.to_thread(work) == "200 Here.\r\n"
+
+
+async def test_nobody_else_takes_the_data_port(ftp: Ftp) -> None:
+    def work() -> None:
+        raw = Raw(ftp).login()
+        port = int(raw.ask("EPSV").split("|")[3])
+        thief = ftp.connect(port, "127.0.0.2")
+        assert raw.ask("STOR x.jpg").startswith("150")
+        thief.sendall(jpeg(99))
+        with pytest.raises(OSError):
+            while thief.recv(10) == b"":
+                raise OSError("closed")
+        sock = ftp.connect(port)
+        sock.sendall(jpeg(1))
+        sock.close()
+        assert raw.read().startswith("226")
+
+    await asyncio.to_thread(work)
+    assert await ftp.stored() == [(jpeg(1), False)]
+
+
+async def test_deletion_ends_the_session_and_the_login(ftp: Ftp) -> None:
+    raw = await asyncio.to_thread(lambda: Raw(ftp).login())
+    await ftp.server.delete_camera("porch")
+    assert (await asyncio.to_thread(raw.read)).startswith("530")
+    again = Raw(ftp)
+
+    def login() -> str:
+        again.read()
+        again.ask(f"USER {ftp.keys.login}")
+        return again.ask(f"PASS {ftp.keys.password}")
+
+    assert (await asyncio.to_thread(login)).startswith("530")
+
+
+async def test_many_pictures_in_one_session_of_ftplib(ftp: Ftp) -> None:
+    """As an agent's sink does it: TLS, session kept open, names listed."""
+
+    class Client(ftplib.FTP_TLS):
+        pass
+
+    def work() -> list[str]:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = Client(context=context, timeout=20)
+        client.connect("127.0.0.1", ftp.port)
+        client.login(ftp.keys.login, ftp.keys.password)
+        client.prot_p()
+        for n in range(40):
+            client.storbinary(f"STOR {n}.jpg", io.BytesIO(jpeg(n)))
+        names = client.nlst()
+        client.quit()
+        return names
+
+    assert await asyncio.to_thread(work) == [f"{n}.jpg" for n in range(40)]
+    assert [data for data, _ in await ftp.stored()] == [jpeg(n) for n in range(40)]
