@@ -93,7 +93,7 @@ def matrix() -> list[tuple[str, ...]]:
         (*curl, "-Q", "-RNFR x.tmp", "-Q", "-RNTO x.jpg", "ftp://@H:@P/x.tmp"),
         (*curl, "--ssl-reqd", "ftp://@H:@P/x.jpg"),
         (*curl, "--ssl-reqd", "--tls-max", "1.2", "ftp://@H:@P/x.jpg"),
-# active with TLS is lftp's: curl before 8.0 sends the data in clear then
+        # active with TLS is lftp's: curl before 8.0 sends the data in clear then
     ]
     for tls in ("set ftp:ssl-allow no", "set ftp:ssl-force yes; set ftp:ssl-protect-data yes"):
         for mode in ("yes", "no"):

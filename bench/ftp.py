@@ -1,0 +1,113 @@
+"""FTP ingest beside pyftpdlib: CPU of the server for each 30 kB upload, over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import ftplib
+import io
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.measure import cpu_s
+
+UPLOADS, SESSIONS = 1000, 300
+SERVERS = {
+    "pyftpdlib, to files": "pyftpdlib",
+    "ours, to nowhere": "bare",
+    "ours, into the archive": "ours",
+    "ours, into the archive, synced": "durable",
+}
+
+
+def main() -> None:
+
+    picture = _jpeg(30_000)
+    print(f"{UPLOADS} uploads in one session, then {SESSIONS} sessions of one; pictures of {len(picture)} bytes")
+    base: tuple[float, float] | None = None
+    for name, kind in SERVERS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            figures = measure(kind, folder, picture)
+        base = base or figures
+        many, single = (f"{x * 1000:5.2f} ms ({x / b:4.2f}x)" for x, b in zip(figures, base, strict=True))
+        print(f"{name:32} CPU an upload: one session {many}   a session each {single}", flush=True)
+
+
+def measure(kind: str, folder: str, picture: bytes) -> tuple[float, float]:
+    """CPU seconds of the server for an upload: in one session, and in a session of its own."""
+    command = [sys.executable, "-c", "from bench import ftp; ftp.serve(*__import__('sys').argv[1:])", kind, folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port, user, password = server.stdout.readline().split()
+            _upload(int(port), user, password, picture, 20)
+            start = cpu_s(server.pid)
+            _upload(int(port), user, password, picture, UPLOADS)
+            many = (cpu_s(server.pid) - start) / UPLOADS
+            start = cpu_s(server.pid)
+            for _ in range(SESSIONS):
+                _upload(int(port), user, password, picture, 1)
+            return many, (cpu_s(server.pid) - start) / SESSIONS
+        finally:
+            server.kill()
+
+
+def _upload(port: int, user: str, password: str, picture: bytes, count: int) -> None:
+    with ftplib.FTP(timeout=30) as client:
+        client.connect("127.0.0.1", port)
+        client.login(user, password)
+        for n in range(count):
+            client.storbinary(f"STOR {n % 100}.jpg", io.BytesIO(picture))
+
+
+def _jpeg(size: int) -> bytes:
+    """A real picture with a comment that brings it to the size."""
+    import cv2
+    import numpy as np
+
+    small = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 255, (96, 96, 3), np.uint8))[1].tobytes()
+    fill = size - len(small) - 4
+    return small[:2] + b"\xff\xfe" + (fill + 2).to_bytes(2, "big") + bytes(fill) + small[2:]
+
+
+def serve(kind: str, folder: str) -> None:
+    """A server process; prints its port and a login."""
+    if kind == "pyftpdlib":
+        _pyftpdlib(folder)
+    else:
+        asyncio.run(_ours(kind, Path(folder)))
+
+
+def _pyftpdlib(folder: str) -> None:
+    import logging
+
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler
+    from pyftpdlib.servers import FTPServer
+
+    logging.disable()
+    FTPHandler.authorizer = DummyAuthorizer()
+    FTPHandler.authorizer.add_user("user", "password", folder, perm="elradfmw")
+    server = FTPServer(("127.0.0.1", 0), FTPHandler)
+    print(server.address[1], "user", "password", flush=True)
+    server.serve_forever()
+
+
+async def _ours(kind: str, folder: Path) -> None:
+    from agent.server.app import CameraServer, ServerSettings
+    from agent.server.archive import Outcome
+    from agent.server.ingest.pictures import Pictures
+
+    if kind == "bare":
+
+        async def nowhere(self: Pictures, data: bytes) -> tuple[Outcome, bool]:
+            return Outcome.STORED, True
+
+        Pictures.upload = nowhere  # type: ignore[method-assign]
+    settings = ServerSettings(port=0, store=str(folder / "store"), ftp_port=0)
+    server = CameraServer(settings, notes={}, durable=kind == "durable")
+    await server.start()
+    keys = await server.issue_keys("porch")
+    print(server.ftp_port, keys.login, keys.password, flush=True)
+    await asyncio.Event().wait()
