@@ -68,16 +68,13 @@ class Splitter:
         """The pictures that became whole with `count` more bytes in `room()`; raises ValueError at a limit."""
         self._end += count
         pictures: list[bytes] = []
-        self._take(pictures)
+        while self._at < self._end and self._step(pictures):
+            pass
         if self._at == self._end:
             self._move(0)
         # A plain attribute: what is asked twice for each piece of each picture is computed once.
         self.missing = max(1, self._at + self._length - self._end) if self._step == self._sized else 1
         return pictures
-
-    def _take(self, pictures: list[bytes]) -> None:
-        while self._at < self._end and self._step(pictures):
-            pass
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """The same for bytes that were received elsewhere, at the price of one more copy."""
@@ -97,7 +94,8 @@ class Splitter:
         while self._step == self._sized:
             self._lied()
             self._walk_from_here()
-            self._take(pictures)
+            while self._at < self._end and self._step(pictures):
+                pass
         self.bad_parts += self._step == self._walk
         return pictures
 

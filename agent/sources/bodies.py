@@ -23,11 +23,7 @@ class Pictures:
         self._left = length
         self.room = splitter.room
 
-    @property
-    def missing(self) -> int:
-        return self._splitter.missing
-
-    def take(self, count: int) -> bool:
+    def take(self, count: int) -> int:
         """Raises TransientError and TooLarge."""
         try:
             pictures = self._splitter.received(count)
@@ -36,9 +32,9 @@ class Pictures:
         if pictures:
             self._publish(pictures)
         if self._left is None:
-            return False
+            return self._splitter.missing
         self._left -= count
-        return self._left <= 0
+        return min(self._left, self._splitter.missing) if self._left > 0 else 0
 
 
 class ChunkedPictures:
@@ -53,14 +49,10 @@ class ChunkedPictures:
         self._left = 0
         self._ended = False
 
-    @property
-    def missing(self) -> int:
-        return 1
-
     def room(self) -> memoryview:
         return self._view[self._end :]
 
-    def take(self, count: int) -> bool:
+    def take(self, count: int) -> int:
         """Raises TransientError and TooLarge, the former also where a chunk's size should stand and does not."""
         at, end = 0, self._end + count
         while at < end and not self._ended:
@@ -79,7 +71,7 @@ class ChunkedPictures:
             raise TransientError("a chunk without its size")
         self._buf[:rest] = self._buf[at : at + rest]
         self._end = rest
-        return self._ended
+        return 0 if self._ended else 1
 
     def _feed(self, data: memoryview) -> None:
         try:

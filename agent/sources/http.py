@@ -129,15 +129,15 @@ def parse_head(block: bytes) -> Head:
 
 
 class Body(Protocol):
-    """Takes a response's body; `missing` is how many bytes it can wait for without being called."""
-
-    @property
-    def missing(self) -> int: ...
+    """Takes a response's body, in place."""
 
     def room(self) -> memoryview: ...
 
-    def take(self, count: int) -> bool:
-        """`count` bytes are in what `room()` gave; True: the body is complete. An exception ends the connection."""
+    def take(self, count: int) -> int:
+        """`count` bytes are in what `room()` gave. An exception ends the connection.
+
+        Returns how many bytes more it can wait for without being called, 0 when the body is complete.
+        """
         ...
 
 
@@ -177,14 +177,14 @@ class Connection(asyncio.BufferedProtocol):
             self._find_head()
             return
         try:
-            complete = self._body.take(nbytes)
+            want = self._body.take(nbytes)
         except Exception as e:
             self._end(e)
             return
-        if complete:
+        if not want:
             self._end(None)
-        else:
-            self._wait_for(self._body.missing)
+        elif want != self._lowat:
+            self._wait_for(want)
 
     def _find_head(self) -> None:
         found = _HEAD_END.search(self._early, 0, self._count)
@@ -205,22 +205,22 @@ class Connection(asyncio.BufferedProtocol):
         """Give the body from its first byte on to `body`; `ended` tells when and how that is over."""
         self._body = body
         rest, self._early = memoryview(self._early), bytearray()
-        complete = False
+        want = 1
         try:
-            while rest and not complete:
+            while rest and want:
                 room = body.room()
                 n = min(len(room), len(rest))
                 room[:n] = rest[:n]
-                complete = body.take(n)
+                want = body.take(n)
                 rest = rest[n:]
         except Exception as e:
             self._end(e)
             return
-        if complete:
+        if not want:
             self._end(None)
             return
         if self._transport is not None and not self._transport.is_closing():
-            self._wait_for(body.missing)
+            self._wait_for(want)
             self._transport.resume_reading()
 
     def _wait_for(self, missing: int) -> None:
