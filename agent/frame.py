@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,11 @@ class Frame:
     `data` is exactly what the camera sent. `pts_ns` is monotonic on this machine, `wall_ns` UTC.
     `index` counts 0, 1, 2… within a run; 0 begins a run, a gap is a loss. `luma` (height × width,
     uint8) is present only where the source has it for nothing.
+
+    H.264 and H.265 frames lean on others: `gop` is how many frames back their keyframe lies, and `prior` the
+    frame before them in the same group (None: this one is a keyframe, or the group grew too large to be kept).
+    `pts_ns` is when a frame's turn to be decoded comes; it is shown `delay_us` after that (0 without B-frames).
+    `small` is the newest frame of the same camera's second, smaller stream, where there is one.
     """
 
     codec: Codec
@@ -36,6 +41,10 @@ class Frame:
     wall_ns: int
     index: int
     luma: NDArray[np.uint8] | None = None
+    gop: int = 0
+    delay_us: int = 0
+    prior: Frame | None = field(default=None, repr=False, compare=False)
+    small: Frame | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

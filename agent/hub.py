@@ -5,7 +5,12 @@ from collections import deque
 from types import TracebackType
 from typing import Protocol, Self
 
-from agent.frame import Frame
+from agent.frame import Codec, Frame
+
+LEANING_DEPTH = 128
+"""Frames that wait for a reader of H.264 or H.265, where one that is dropped takes all up to the next keyframe."""
+MAX_GROUP_FRAMES = 2000
+MAX_GROUP_BYTES = 16 * 1024 * 1024
 
 
 class Reader(Protocol):
@@ -17,7 +22,8 @@ class Reader(Protocol):
 class Subscription:
     """The newest frames for one reader: at most `depth`; older ones are dropped and counted.
 
-    Use as a context manager and async iterator. H.264 readers resume at a keyframe after a drop.
+    Use as a context manager and async iterator. Of JPEGs the newest win. H.264 and H.265 come in order, from a
+    keyframe on; a reader that is late loses what waits and resumes at the next keyframe.
     """
 
     def __init__(self, hub: "Hub", depth: int = 1) -> None:
@@ -25,7 +31,7 @@ class Subscription:
         self._frames: deque[Frame] = deque()
         self._depth = depth
         self._ready = asyncio.Event()
-        self._want_key = False
+        self._want_key = True
         self.dropped = 0
 
     def offer(self, frame: Frame) -> None:
@@ -33,16 +39,28 @@ class Subscription:
             self.dropped += 1
             return
         self._want_key = False
-        if len(self._frames) >= self._depth:
-            self.dropped += 1
-            self._frames.popleft()
-            if not frame.keyframe:
-                self.dropped += len(self._frames) + 1
-                self._frames.clear()
-                self._want_key = True
-                return
+        leans = frame.codec is not Codec.JPEG
+        depth = max(self._depth, LEANING_DEPTH) if leans else self._depth
+        if len(self._frames) >= depth and not self._make_room(frame, leans):
+            return
         self._frames.append(frame)
         self._ready.set()
+
+    def _make_room(self, frame: Frame, leans: bool) -> bool:
+        """Drop what is old; False when `frame` cannot be used either."""
+        if frame.keyframe and not leans:
+            self.dropped += 1
+            self._frames.popleft()
+            return True
+        self.dropped += len(self._frames) + (not frame.keyframe)
+        self._frames.clear()
+        self._want_key = not frame.keyframe
+        return frame.keyframe
+
+    def catch_up(self) -> None:
+        """Begin with what the hub knows: the latest JPEG, or the keyframe of now and all that leans on it."""
+        for frame in self._hub.group:
+            self.offer(frame)
 
     async def get(self) -> Frame:
         """Wait for the next frame."""
@@ -66,11 +84,22 @@ class Subscription:
 
 
 class Hub:
-    """One camera's live frames. `latest` is the last keyframe seen, for a first picture at once."""
+    """One camera's live frames.
+
+    `latest` is the last keyframe seen, for a first picture at once; `newest` the last frame; `group` the last
+    keyframe and what came since (empty when that grew too large to be kept, or has a gap).
+    """
 
     def __init__(self) -> None:
+<<<<<<< HEAD
         self._readers: set[Reader] = set()
+=======
+        self._readers: set[Subscription] = set()
+        self._group_bytes = 0
+        self.group: list[Frame] = []
+>>>>>>> 7e14e7f (H.264 and H.265 as bytes: NAL units, parameter sets, films without coding anew; groups stay whole in pre-roll and live fan-out)
         self.latest: Frame | None = None
+        self.newest: Frame | None = None
         self.changed = asyncio.Event()
 
     @property
@@ -78,10 +107,23 @@ class Hub:
         return len(self._readers)
 
     def publish(self, frame: Frame) -> None:
+        self.newest = frame
         if frame.keyframe:
             self.latest = frame
+            self.group = [frame]
+            self._group_bytes = len(frame.data)
+        elif self.group:
+            self._extend(frame)
         for reader in self._readers:
             reader.offer(frame)
+
+    def _extend(self, frame: Frame) -> None:
+        self._group_bytes += len(frame.data)
+        fits = len(self.group) < MAX_GROUP_FRAMES and self._group_bytes <= MAX_GROUP_BYTES
+        if fits and frame.index == self.group[-1].index + 1:
+            self.group.append(frame)
+        else:
+            self.group = []
 
     def subscribe(self, depth: int = 1) -> Subscription:
         return Subscription(self, depth)

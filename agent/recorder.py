@@ -2,6 +2,9 @@
 
 Time is the frames' own `pts_ns`. A decision may come later than the frames after its own (analysis is
 slower than capture): the pre-roll is measured from the frame that was judged, not from now.
+
+Frames of H.264 and H.265 lean on those before them, so the pre-roll begins with the keyframe before its time.
+Clips are cut by the same times, also inside a group of pictures; each frame says how far back its keyframe is.
 """
 
 from __future__ import annotations
@@ -138,8 +141,7 @@ class Recorder:
         self.events += 1
         event = self._event = _Open(self.events, frame, frame, decision)
         self._emit(Opened(event.number, frame.wall_ns, decision, follows))
-        while self._ring and self._ring[0].pts_ns < frame.pts_ns - self._pre_ns:
-            self._pop()
+        self._forget_before(frame.pts_ns - self._pre_ns)
         self._flush(event, len(self._ring))
 
     def _advance(self, event: _Open, frame: Frame) -> None:
@@ -202,12 +204,32 @@ class Recorder:
 
     def _trim(self, newest: Frame) -> None:
         """Forget frames older than the pre-roll, counted from the oldest that a late decision may name."""
-        limit = newest.pts_ns - self._pre_ns - SECOND
-        while self._ring and self._ring[0].pts_ns < limit:
-            self._pop()
+        if newest.keyframe:
+            self._forget_before(newest.pts_ns - self._pre_ns - SECOND)
         while self._ring_bytes > self._max_bytes and len(self._ring) > 1:
-            self._pop()
-            self.preroll_trimmed += 1
+            for _ in range(self._group()):
+                self._pop()
+                self.preroll_trimmed += 1
+
+    def _forget_before(self, limit_ns: int) -> None:
+        """Forget the groups that end before this time: what is left begins with the keyframe that it leans on."""
+        while self._ring and self._ring[0].pts_ns < limit_ns:
+            count = self._group()
+            if self._ring[count - 1].pts_ns >= limit_ns:
+                return
+            for _ in range(count):
+                self._pop()
+
+    def _group(self) -> int:
+        """How many frames the ring's first group has: up to the next keyframe (of JPEGs: one)."""
+        frames = iter(self._ring)
+        next(frames)
+        count = 1
+        for frame in frames:
+            if frame.keyframe:
+                break
+            count += 1
+        return count
 
     def _pop(self) -> Frame:
         frame = self._ring.popleft()

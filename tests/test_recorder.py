@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError
-from agent.frame import Clip, Decision
+from agent.frame import Clip, Codec, Decision, Frame
 from agent.recorder import Closed, EventSettings, Opened, Recorder
 from tests.frames import frame
 
@@ -130,3 +130,37 @@ def test_whatever_moves_every_frame_leaves_at_most_once_and_no_motion_is_missing
     for x in out:
         event = x.event if isinstance(x, Opened) else event
         assert x.event == event
+
+
+def play_groups(settings: EventSettings, moving: set[int], count: int, group: int = 20) -> list:
+    """As `play`, with a keyframe each `group` frames."""
+    out: list = []
+    recorder = Recorder(settings, out.append)
+    for i in range(count):
+        at_ns = round(i / FPS * 1e9)
+        f = Frame(Codec.H264, b"%d" % i, i % group == 0, at_ns, at_ns, i, gop=i % group)
+        recorder.frame(f)
+        if i in moving:
+            recorder.decision(f, MOVING)
+    recorder.end("stop")
+    return out
+
+
+@given(st.sets(st.integers(0, 199), max_size=8), st.integers(1, 45), st.sampled_from([0.0, 1.0, 2.5]))
+def test_the_keyframe_of_every_frame_that_leaves_has_left_before_it(moving: set[int], group: int, pre_s: float) -> None:
+    settings = EventSettings(pre_roll_s=pre_s, post_roll_s=1, merge_gap_s=1)
+    got = indices(play_groups(settings, moving, 200, group))
+    assert all(a < b for a, b in pairwise(got)), "in order, none twice"
+    left = set(got)
+    for i in got:
+        assert set(range(i - i % group, i)) <= left, f"frame {i} cannot be decoded"
+    assert moving <= left
+
+
+def test_h264_pre_roll_begins_with_the_keyframe_before_it_and_clips_keep_their_length() -> None:
+    out = play_groups(EventSettings(pre_roll_s=2), {50}, 70)
+    got = indices(out)
+    assert got[0] == 20, "2 s before 5.0 s lies in the group of frame 20"
+    clips = [c for c in out if isinstance(c, Clip)]
+    assert all(c.frames[-1].pts_ns - c.frames[0].pts_ns <= 1e9 for c in clips)
+    assert any(not c.frames[0].keyframe for c in clips), "clips are cut inside a group, too"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from agent.frame import Codec, Frame
 
 HEAD = struct.Struct(">BBHIQqq")
-VERSION = 1
+LEANING = struct.Struct(">II")
+"""Behind the head of a frame of version 2: frames back to the keyframe, microseconds until it is shown."""
+VERSION, VERSION_LEANING = 1, 2
 KEY = 1
 PREROLL = 2
 TRUNCATED = 4
@@ -15,7 +17,10 @@ TRUNCATED = 4
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a frame lies in a clip payload: `start:start + length` are the camera's bytes."""
+    """Where a frame lies in a clip payload: `start:start + length` are the camera's bytes.
+
+    `gop` and `delay_us` as in Frame.
+    """
 
     codec: Codec
     flags: int
@@ -24,6 +29,8 @@ class Entry:
     index: int
     pts_ns: int
     wall_ns: int
+    gop: int = 0
+    delay_us: int = 0
 
 
 def pack(frames: tuple[Frame, ...], preroll: int = 0, *, truncated: bool = False) -> bytes:
@@ -35,7 +42,10 @@ def pack(frames: tuple[Frame, ...], preroll: int = 0, *, truncated: bool = False
     for i, f in enumerate(frames):
         flags = (KEY if f.keyframe else 0) | (PREROLL if i < preroll else 0)
         flags |= TRUNCATED if truncated else 0
-        parts.append(HEAD.pack(VERSION, f.codec, flags, len(f.data), f.index, f.pts_ns, f.wall_ns))
+        version = VERSION if f.codec is Codec.JPEG else VERSION_LEANING
+        parts.append(HEAD.pack(version, f.codec, flags, len(f.data), f.index, f.pts_ns, f.wall_ns))
+        if version == VERSION_LEANING:
+            parts.append(LEANING.pack(f.gop, f.delay_us))
         parts.append(f.data)
     return b"".join(parts)
 
@@ -47,14 +57,19 @@ def entries(payload: bytes | memoryview) -> Iterator[Entry]:
         if at + HEAD.size > len(payload):
             raise ValueError(f"clip ends inside a frame head at byte {at}")
         version, codec, flags, length, index, pts_ns, wall_ns = HEAD.unpack_from(payload, at)
-        if version != VERSION:
-            raise ValueError(f"clip version {version} at byte {at}, expected {VERSION}")
-        start = at + HEAD.size
+        start, gop, delay_us = at + HEAD.size, 0, 0
+        if version == VERSION_LEANING:
+            if start + LEANING.size > len(payload):
+                raise ValueError(f"clip ends inside a frame head at byte {at}")
+            gop, delay_us = LEANING.unpack_from(payload, start)
+            start += LEANING.size
+        elif version != VERSION:
+            raise ValueError(f"clip version {version} at byte {at}, expected {VERSION} or {VERSION_LEANING}")
         if start + length > len(payload):
             raise ValueError(f"clip ends inside a frame at byte {at}")
         try:
             kind = Codec(codec)
         except ValueError:
             raise ValueError(f"unknown codec {codec} at byte {at}") from None
-        yield Entry(kind, flags, start, length, index, pts_ns, wall_ns)
+        yield Entry(kind, flags, start, length, index, pts_ns, wall_ns, gop, delay_us)
         at = start + length

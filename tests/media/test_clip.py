@@ -29,7 +29,7 @@ def test_a_cut_payload_is_refused(cut: int) -> None:
             list(clip.entries(payload[:cut_at]))
 
 
-@pytest.mark.parametrize(("at", "value", "message"), [(0, 2, "version 2"), (1, 77, "unknown codec 77")])
+@pytest.mark.parametrize(("at", "value", "message"), [(0, 3, "version 3"), (1, 77, "unknown codec 77")])
 def test_what_is_unknown_is_named(at: int, value: int, message: str) -> None:
     payload = bytearray(clip.pack((frame(0, 0),)))
     payload[at] = value

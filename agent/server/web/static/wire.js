@@ -1,6 +1,6 @@
 // The server's binary formats (docs/protocol.md): live messages and clips, read without copying a picture.
 export const JPEG = 1;
-const LIVE_HEAD = 40, CLIP_HEAD = 32, PREROLL = 2;
+const LIVE_HEAD = 40, CLIP_HEADS = [0, 32, 40], PREROLL = 2; // clip heads by version
 
 /** A LIVE message: {codec, index, wallNs, bytes}; wallNs is exact to 256 ns. Null for anything else. */
 export function liveFrame(buffer) {
@@ -18,7 +18,8 @@ export function liveFrame(buffer) {
 export function clipFrames(buffer) {
   const v = new DataView(buffer), frames = [];
   for (let at = 0; at < buffer.byteLength;) {
-    if (v.getUint8(at) !== 1) throw new Error("not a clip");
+    const head = CLIP_HEADS[v.getUint8(at)];
+    if (!head) throw new Error("not a clip");
     const length = v.getUint32(at + 4), wallNs = Number(v.getBigInt64(at + 24));
     frames.push({
       codec: v.getUint8(at + 1),
@@ -26,9 +27,9 @@ export function clipFrames(buffer) {
       index: Number(v.getBigUint64(at + 8)),
       wallNs,
       wallMs: wallNs / 1e6,
-      bytes: new Uint8Array(buffer, at + CLIP_HEAD, length),
+      bytes: new Uint8Array(buffer, at + head, length),
     });
-    at += CLIP_HEAD + length;
+    at += head + length;
   }
   return frames;
 }
