@@ -91,13 +91,9 @@ class Hub:
     """
 
     def __init__(self) -> None:
-<<<<<<< HEAD
         self._readers: set[Reader] = set()
-=======
-        self._readers: set[Subscription] = set()
         self._group_bytes = 0
         self.group: list[Frame] = []
->>>>>>> 7e14e7f (H.264 and H.265 as bytes: NAL units, parameter sets, films without coding anew; groups stay whole in pre-roll and live fan-out)
         self.latest: Frame | None = None
         self.newest: Frame | None = None
         self.changed = asyncio.Event()
