@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+START_S = 20.0
 LEAVE_S = 0.5
 MAX_BAD_READS = 10
 MAX_WAITING = 4
@@ -65,14 +66,16 @@ def blocked_threads() -> int:
 async def capture(label: str, open_device: Open, publish: Publish, stall_timeout_s: float) -> None:
     """Publish what the device gives until it fails or this is cancelled; raises TransientError, PermanentError.
 
-    A read that blocks is left behind as a daemon thread; it closes the device when the driver lets it.
+    The first picture may take 20 s: drivers start, and a small machine loads their libraries. A read that blocks is
+    left behind as a daemon thread; it closes the device when the driver lets it.
     """
     grabber = _Grabber(label, open_device, publish, asyncio.get_running_loop())
     thread = threading.Thread(target=grabber.work, name=THREAD + label, daemon=True)
     thread.start()
     try:
-        if await ended_or_stalled(grabber.ended, lambda: grabber.index, stall_timeout_s):
-            raise TransientError(f"{label}: no picture for {stall_timeout_s:g} s")
+        if await ended_or_stalled(grabber.ended, lambda: grabber.count, stall_timeout_s, START_S):
+            waited_s = stall_timeout_s if grabber.count else max(stall_timeout_s, START_S)
+            raise TransientError(f"{label}: no picture for {waited_s:g} s")
         try:
             grabber.ended.result()
         except TransientError as e:
@@ -97,7 +100,7 @@ class _Grabber:
         self.ended: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
         self.stop = threading.Event()
-        self.index = 0
+        self.count = 0
 
     def work(self) -> None:
         error: Exception | None = None
@@ -130,16 +133,23 @@ class _Grabber:
     def _take(self, frame: Frame) -> None:
         self._taken.release()
         if not self.stop.is_set():
-            self.index = frame.index + 1
-            self._publish(frame)
+            self.count += 1
+            try:
+                self._publish(frame)
+            except Exception as e:  # a bug of the taker's; it leaves by the run, not by the loop
+                self.stop.set()
+                self._fail(e)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)
+            self.ended.exception()
 
     def _finish(self, error: Exception | None) -> None:
-        if not self.ended.done():
-            if error is None:
-                self.ended.set_result(None)
-            else:
-                self.ended.set_exception(error)
-                self.ended.exception()
+        if error is not None:
+            self._fail(error)
+        elif not self.ended.done():
+            self.ended.set_result(None)
         if not self.gone.done():
             self.gone.set_result(None)
 

@@ -72,7 +72,7 @@ class PiCameraSource:
         return f"picamera://{self.camera}"
 
     async def run(self, publish: Publish) -> None:
-        await capture(self.label, self._open, publish, self.stall_timeout_s + 5.0)
+        await capture(self.label, self._open, publish, self.stall_timeout_s)
 
     def _open(self) -> Device:
         try:

@@ -6,15 +6,22 @@ from collections.abc import Callable
 LOOKS = 8
 
 
-async def ended_or_stalled(ended: asyncio.Future[None], count: Callable[[], int], timeout_s: float) -> bool:
-    """Wait for `ended`; True when instead `count` did not change for `timeout_s` (found up to an eighth late)."""
+async def ended_or_stalled(
+    ended: asyncio.Future[None], count: Callable[[], int], timeout_s: float, first_s: float = 0.0
+) -> bool:
+    """Wait for `ended`; True when instead `count` did not change for `timeout_s` (found up to an eighth late).
+
+    The first change may take `first_s` if that is longer: a device starts.
+    """
     clock = asyncio.get_running_loop().time
-    seen, since = count(), clock()
+    begin = seen = count()
+    since, limit = clock(), max(timeout_s, first_s)
     while not ended.done():
-        left = timeout_s - (clock() - since)
+        left = limit - (clock() - since)
         await asyncio.wait([ended], timeout=max(0.0, min(timeout_s / LOOKS, left)))
         if (now := count()) != seen:
             seen, since = now, clock()
-        elif clock() - since >= timeout_s and not ended.done():
+            limit = timeout_s if seen != begin else limit
+        elif clock() - since >= limit and not ended.done():
             return True
     return False
