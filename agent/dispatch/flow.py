@@ -17,10 +17,15 @@ _SPLICE = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 
 
 class Framing(Protocol):
-    """Says how many of the next bytes may pass; `done` once none may follow."""
+    """Says how many of the next bytes may pass; `done` once none may follow; `sure` of them pass unseen (`skip`)."""
 
     @property
     def done(self) -> bool: ...
+
+    @property
+    def sure(self) -> int: ...
+
+    def skip(self, count: int) -> None: ...
 
     def take(self, data: memoryview) -> int: ...
 
@@ -89,11 +94,16 @@ class Flow:
             self._watch()
 
     def stop(self) -> None:
+        """For good: let go of who made this, too, so that no cycle is left to collect."""
+        self.pause()
+        self._stir, self._ended, self._broken = _nothing, _nothing, _nothing
+
+    def pause(self) -> None:
         """Leave both sockets alone and give the pipe back."""
         self._unwatch()
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self.dst)
+            self._loop.remove_writer(self.dst.fileno())
         if self._pipe and self._pipes:
             self._pipes.put(self._pipe, self._held == 0)
             self._pipe = None
@@ -115,7 +125,7 @@ class Flow:
             return self._await_room()
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self.dst)
+            self._loop.remove_writer(self.dst.fileno())
         if self.eof or (self.framing is not None and self.framing.done):
             self._finish()
         else:
@@ -128,22 +138,22 @@ class Flow:
         self._unwatch()
         if not self._writing:
             self._writing = True
-            self._loop.add_writer(self.dst, self.flush)
+            self._loop.add_writer(self.dst.fileno(), self.flush)
 
     def _watch(self) -> None:
         if not self._watching:
             self._watching = True
-            self._loop.add_reader(self.src, self._readable)
+            self._loop.add_reader(self.src.fileno(), self._readable)
 
     def _unwatch(self) -> None:
         if self._watching:
             self._watching = False
-            self._loop.remove_reader(self.src)
+            self._loop.remove_reader(self.src.fileno())
 
     def _readable(self) -> None:
         self._stir()
-        if self._pipe:
-            return self._splice()
+        if self._pipe and self._sure(PIPE_BYTES):
+            return self._splice(self._sure(PIPE_BYTES))
         try:
             count, eof = self._receive()
         except (BlockingIOError, InterruptedError):
@@ -165,28 +175,39 @@ class Flow:
             return self._await_room()
         if eof or (self.framing is not None and self.framing.done):
             self._finish()
-        elif self._pipes and self.moved >= SPLICE_AFTER_BYTES and self.framing is None:
+        elif (
+            self._pipes and not self._pipe and self.moved >= SPLICE_AFTER_BYTES and self._sure(COPY_BYTES) == COPY_BYTES
+        ):
             self._pipe = self._pipes.get()
+
+    def _sure(self, most: int) -> int:
+        """How many of the next bytes may pass unseen."""
+        return most if self.framing is None else min(most, self.framing.sure)
 
     def _receive(self) -> tuple[int, bool]:
         """Bytes read into the buffer, and whether the stream ended."""
-        if self.framing is None:
-            count = self.src.recv_into(self._buffer)
+        if sure := self._sure(COPY_BYTES):
+            count = self.src.recv_into(self._buffer, sure)
+            if self.framing is not None:
+                self.framing.skip(count)
             return count, not count
+        assert self.framing is not None
         count = self.src.recv_into(self._buffer, COPY_BYTES, socket.MSG_PEEK)
         if not count:
             return 0, True
         allowed = self.framing.take(self._buffer[:count])
         return (self.src.recv_into(self._buffer, allowed) if allowed else 0), False
 
-    def _splice(self) -> None:
+    def _splice(self, most: int) -> None:
         assert self._pipe is not None
         try:
-            count = os.splice(self.src.fileno(), self._pipe[1], PIPE_BYTES, flags=_SPLICE)
+            count = os.splice(self.src.fileno(), self._pipe[1], most, flags=_SPLICE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as e:
             return self._broken(self, True, e)
+        if self.framing is not None:
+            self.framing.skip(count)
         self.eof = not count
         self.moved += count
         self._held += count
@@ -196,3 +217,7 @@ class Flow:
         self.ended = True
         self._unwatch()
         self._ended(self)
+
+
+def _nothing(*_: object) -> None:
+    pass

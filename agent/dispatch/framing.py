@@ -1,4 +1,8 @@
-"""Where an HTTP/1 message ends (RFC 9112 6 and 7): counts bytes, keeps none, changes none."""
+"""Where an HTTP/1 message ends (RFC 9112 6 and 7): counts bytes, keeps none, changes none.
+
+`take` says how many of the bytes shown belong to the message; `sure` of the next ones do whatever they are, and may
+pass unseen when `skip` is told.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,13 @@ class Counted:
         self.left = size
 
     @property
+    def sure(self) -> int:
+        return self.left
+
+    def skip(self, count: int) -> None:
+        self.left -= count
+
+    @property
     def done(self) -> bool:
         return self.left == 0
 
@@ -45,6 +56,13 @@ class Chunked:
         self._line = b""
         self._state = "size"
         self._trailer_bytes = 0
+
+    @property
+    def sure(self) -> int:
+        return self._left
+
+    def skip(self, count: int) -> None:
+        self._left -= count
 
     def take(self, data: memoryview) -> int:
         """How many of these next bytes belong to the message. Raises Malformed."""
@@ -95,6 +113,10 @@ class UntilEnd:
     """A body that ends with the connection."""
 
     done = False
+    sure = 1 << 30
+
+    def skip(self, count: int) -> None:
+        pass
 
     def take(self, data: memoryview) -> int:
         return len(data)
@@ -129,6 +151,15 @@ class Response:
         self._upgrade = bool(request.tokens("upgrade"))
         self._head = b""
         self._body: Body | None = None
+
+    @property
+    def sure(self) -> int:
+        return self._body.sure if self._body else 0
+
+    def skip(self, count: int) -> None:
+        assert self._body
+        self._body.skip(count)
+        self.done = self._body.done
 
     @property
     def ends_with_connection(self) -> bool:

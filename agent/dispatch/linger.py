@@ -34,7 +34,7 @@ class Lingering:
             return
         timer = self._loop.call_later(self.limits.linger_s, self._end, sock)
         self._left[sock] = (self.limits.linger_bytes, timer)
-        self._loop.add_reader(sock, self._drop, sock)
+        self._loop.add_reader(sock.fileno(), self._drop, sock)
 
     def close(self) -> None:
         for sock in list(self._left):
@@ -56,5 +56,5 @@ class Lingering:
     def _end(self, sock: socket.socket) -> None:
         _, timer = self._left.pop(sock)
         timer.cancel()
-        self._loop.remove_reader(sock)
+        self._loop.remove_reader(sock.fileno())
         sock.close()

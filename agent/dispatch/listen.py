@@ -132,12 +132,12 @@ class Listener:
         self.name = name
         self.path = str(sock.getsockname()) if sock.family == socket.AF_UNIX else ""
         self.port = 0 if self.path else int(sock.getsockname()[1])
-        loop.add_reader(sock, self._ready)
+        loop.add_reader(sock.fileno(), self._ready)
 
     def close(self) -> None:
         if self._pause:
             self._pause.cancel()
-        self._loop.remove_reader(self._sock)
+        self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         if self.path and not self._inherited and not self.path.startswith("\0"):
             Path(self.path).unlink(missing_ok=True)
@@ -157,7 +157,7 @@ class Listener:
 
     def _rest(self, error: OSError) -> None:
         """Out of descriptors: connections wait in the backlog while some of ours end."""
-        self._loop.remove_reader(self._sock)
-        self._pause = self._loop.call_later(_PAUSE_S, self._loop.add_reader, self._sock, self._ready)
+        self._loop.remove_reader(self._sock.fileno())
+        self._pause = self._loop.call_later(_PAUSE_S, self._loop.add_reader, self._sock.fileno(), self._ready)
         log.debug("%s: not accepting for %s s: %s", self.name, _PAUSE_S, error.strerror)
         self._short()

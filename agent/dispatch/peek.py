@@ -40,7 +40,7 @@ class Route:
 class Decision:
     """What to do with a connection, by which rule, and why in words.
 
-    skip: bytes of a PROXY header in front, not part of what the service gets. peer: whom the service serves.
+    skip: bytes of a PROXY header in front, not part of what the service gets; peer: whom that header names.
     answer: for a refusal, what to send before closing. late: refused since the sniff deadline passed.
     """
 
@@ -85,7 +85,7 @@ def decide(
             skip, client = announced.size, announced.source or peer
     seen = Seen(data[skip:], eof, quiet or silent or deadline, full, client)
     decision = _choose(routes, seen, deadline)
-    return replace(decision, skip=skip, peer=client)
+    return replace(decision, skip=skip, peer=client) if skip else decision
 
 
 def _choose(routes: Sequence[Route], seen: Seen, deadline: bool) -> Decision:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +22,7 @@ from agent.errors import ConfigError
 
 _POLL_S = 0.02
 
-Addresses = list[tuple[int, str | tuple[str, int]]]
+Addresses = Sequence[tuple[int, str | tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,7 @@ class Relay:
 
     def addresses(self) -> Addresses | None:
         """Where to connect; None when the name must be looked up."""
-        if self.path:
-            return [(socket.AF_UNIX, self.path)]
-        try:
-            version = ipaddress.ip_address(self.host).version
-        except ValueError:
-            return None
-        return [(socket.AF_INET if version == 4 else socket.AF_INET6, (self.host, self.port))]
+        return [(socket.AF_UNIX, self.path)] if self.path else _numeric(self.host, self.port)
 
     def _open(self, arrival: Arrival, tunnel: Tunnel) -> None:
         addresses = self.addresses()
@@ -132,6 +128,15 @@ class Relay:
             keeper.refuse(arrival, http_answer(431), End.REFUSED)
         else:
             keeper.refuse(arrival, b"", End.REFUSED)
+
+
+@functools.lru_cache(1024)
+def _numeric(host: str, port: int) -> Addresses | None:
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+    return ((socket.AF_INET if version == 4 else socket.AF_INET6, (host, port)),)
 
 
 def _peeked(sock: socket.socket) -> bytes:

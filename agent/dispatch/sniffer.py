@@ -126,7 +126,7 @@ class Sniffer:
             arrival.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, arrival.peeked + 1)
         if not arrival.watched:
             arrival.watched = True
-            self._loop.add_reader(arrival.sock, self._look, arrival)
+            self._loop.add_reader(arrival.sock.fileno(), self._look, arrival)
 
     def _enter(self, arrival: Arrival) -> None:
         limits, host = self.limits, arrival.peer.host
@@ -208,7 +208,7 @@ class Sniffer:
         if arrival.watched:
             arrival.watched = False
             with contextlib.suppress(OSError, ValueError):
-                self._loop.remove_reader(arrival.sock)
+                self._loop.remove_reader(arrival.sock.fileno())
 
 
 def _speaks_http(data: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,9 +60,9 @@ class Tunnel:
         arrival.abort = self._abort
         self._timer = self._loop.call_later(relay.connect_timeout_s, self._tick)
 
-    def open(self, addresses: list[tuple[int, str | tuple[str, int]]]) -> None:
+    def open(self, addresses: Sequence[tuple[int, str | tuple[str, int]]]) -> None:
         """Connect to the first address that takes us; [] when there is none."""
-        self._addresses = addresses
+        self._addresses = list(addresses)
         self._connect_next()
 
     def _connect_next(self) -> None:
@@ -147,11 +148,10 @@ class Tunnel:
             self._first = End.CLIENT if flow is self._up else End.BACKEND
             self._timer.cancel()
             self._timer = self._loop.call_later(self._relay.connect_timeout_s, self._tick)
-        if flow.eof:
-            with contextlib.suppress(OSError):
-                flow.dst.shutdown(socket.SHUT_WR)
         if self._up.ended and self._down.ended:
-            self._close(self._first)
+            return self._close(self._first)
+        with contextlib.suppress(OSError):
+            flow.dst.shutdown(socket.SHUT_WR)
 
     def _exchange_goes_on(self, flow: Flow) -> bool:
         """Whether the exchange has dealt with the end of a direction by itself."""
@@ -195,8 +195,8 @@ class Tunnel:
 
     def _retry(self) -> None:
         """The backend refused us before a byte passed: go on to its next address."""
-        self._up.stop()
-        self._down.stop()
+        self._up.pause()
+        self._down.pause()
         if self._backend:
             self._backend.close()
             self._backend = None
@@ -213,6 +213,8 @@ class Tunnel:
         self._timer.cancel()
         self._up.stop()
         self._down.stop()
+        if self._exchange:
+            self._exchange.response.on_switch = None
         if self._backend:
             self._backend.close()
         arrival, keeper = self._arrival, self._arrival.keeper

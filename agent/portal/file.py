@@ -88,6 +88,8 @@ def _check_routes(routes: list[RouteSettings], services: dict[str, Any], complai
         name = route.route(i + 1).name
         if route.to not in services:
             complain(f"routes[{i}].to", f"there is no service '{route.to}' (there are: {', '.join(services)})")
+        elif not route.may_be_http and getattr(services[route.to], "http", "") in ("close", "framed"):
+            complain(f"routes[{i}].to", f"'{route.to}' is for HTTP only (http: {services[route.to].http})")
         if name in names:
             complain(f"routes[{i}]", f"the name '{name}' stands twice")
         if greedy:

@@ -7,9 +7,7 @@ import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import BeforeValidator, Field
+from typing import Literal
 
 from agent.dispatch import matchers
 from agent.dispatch.httphead import METHODS, normal_path
@@ -42,12 +40,16 @@ class ListenSettings:
 
     name: str = ""
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    port: int | None = None
     unix: str = ""
-    mode: Annotated[str, BeforeValidator(str), Field(pattern="^0?[0-7]{3}$")] = "660"
+    mode: str | int = "660"
     systemd: str = ""
 
     def __post_init__(self) -> None:
+        if self.port is not None and not 0 <= self.port <= 65535:
+            raise ConfigError(f"port {self.port} is not between 0 and 65535")
+        if not re.fullmatch("0?[0-7]{3}", str(self.mode)):
+            raise ConfigError(f"mode {self.mode} is not three octal digits")
         if (self.port is not None) + bool(self.unix) + bool(self.systemd) != 1:
             raise ConfigError("give one of port, unix and systemd")
 
@@ -60,7 +62,7 @@ class ListenSettings:
 class RouteSettings:
     """A rule. All that is given must apply; of several words under one key, one must."""
 
-    to: Annotated[str, Field(min_length=1)]
+    to: str
     name: str = ""
     protocol: Protocol = ""
     method: Words = ()
@@ -110,6 +112,10 @@ class RouteSettings:
     def takes_everything(self) -> bool:
         return not self.route(0).when
 
+    @property
+    def may_be_http(self) -> bool:
+        return self.protocol in ("", "any", "http") and not self._tls_keys()
+
     def _http_keys(self) -> list[str]:
         keys = ("method", "host", "path", "header")
         return [k for k in keys if getattr(self, k)] + (["websocket"] if self.websocket is not None else [])
@@ -124,8 +130,12 @@ class TlsSettings:
 
     certificate: str
     key: str = ""
-    handshake_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    max_connections: Annotated[int, Field(ge=0)] = 0
+    handshake_timeout_s: float = 10.0
+    max_connections: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.handshake_timeout_s > 0:
+            raise ConfigError("handshake_timeout_s must be more than 0")
 
     def service(self) -> Terminate:
         """Reads the files. Raises ConfigError that names them."""

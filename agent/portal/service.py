@@ -75,7 +75,7 @@ class Portal:
         if one.port is not None:
             return listen.tcp(one.host if one.host != "*" else "", one.port)
         if one.unix:
-            return [listen.unix(Path(one.unix), int(one.mode, 8))]
+            return [listen.unix(Path(one.unix), int(str(one.mode), 8))]
         if one.systemd not in self._inherited:
             there = ", ".join(self._inherited) or "none"
             raise ConfigError(f"listen: systemd handed over no socket named '{one.systemd}' (there are: {there})")

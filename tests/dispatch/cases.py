@@ -21,7 +21,7 @@ def http(name: str) -> Talk:
     """A keep-alive backend that says its name; `slow` in the path makes it wait, also for a client that has ended."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 if b"slow" in head.split(b"\r\n")[0]:
                     await asyncio.sleep(SLOW_S)
@@ -37,10 +37,11 @@ def http(name: str) -> Talk:
 async def greeter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Speaks first, like FTP; hangs up on HTTP."""
     writer.write(GREETING)
-    while line := await reader.readline():
-        if b"HTTP/" in line:
-            return
-        writer.write(b"500 " + line)
+    with contextlib.suppress(ConnectionError):
+        while line := await reader.readline():
+            if b"HTTP/" in line:
+                return
+            writer.write(b"500 " + line)
 
 
 def get(path: str, extra: bytes = b"") -> bytes:

@@ -154,6 +154,16 @@ async def test_a_name_is_looked_up() -> None:
         assert await ask(rig.port, b"abc") == b""
 
 
+@pytest.mark.parametrize("request_", [b"abc", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_the_next_address_of_a_name_is_tried(request_: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        closed = taken.getsockname()[1]
+    async with backend(echo) as b, running(ALL, {"b": Relay("two.invalid", 1, http="tunnel")}) as rig:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (closed, b)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: found)
+        assert await ask(rig.port, request_, end=True) == request_
+
+
 async def test_idle_tunnels_end() -> None:
     async with backend(echo) as b, running(ALL, {"b": Relay("127.0.0.1", b, idle_timeout_s=0.3)}) as rig:
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)

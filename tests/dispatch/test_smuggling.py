@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -141,6 +144,32 @@ async def test_an_answer_without_a_length_ends_with_the_connection() -> None:
     ):
         said = await ask(rig.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + SECRET)
         assert len(said) == 100_000 + len(b"HTTP/1.0 200 OK\r\n\r\n")
+
+
+@pytest.mark.parametrize("splice", [True, False])
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_framed_bulk_ends_at_the_right_byte(chunked: bool, splice: bool) -> None:
+    """Both ways, past where the kernel moves the bytes, with a second request right behind the first."""
+    data = random.Random(2).randbytes(1 << 20) * 5
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data) if chunked else data
+    length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(data)
+
+    async def mirror(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                got = await reader.readexactly(len(body))
+                writer.write(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\n" + got)
+                await writer.drain()
+
+    async with backend(mirror) as b:
+        service = Relay("127.0.0.1", b, http="framed", splice=splice)
+        async with running([Route("r", "b", (Http(),))], {"b": service}) as rig:
+            asked = b"PUT / HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n\r\n" + body
+            said = await ask(rig.port, asked * 2, end=True, timeout_s=30)
+            answer = b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\n" + body
+            assert hashlib.sha256(said).digest() == hashlib.sha256(answer * 2).digest()
+            assert (await rig.ended())[0].requests == 2
 
 
 @pytest.mark.parametrize("mode", ["auto", "close", "framed"])
