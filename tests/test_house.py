@@ -34,7 +34,8 @@ MAY = {
     "sinks": BASE | {"media", "hub", "outbox"},
     "pipeline": BASE
     | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise"},
-    "server": BASE | {"config", "media", "hub", "recorder", "supervise", "dispatch", "motion", "sinks", "outbox"},
+    "server": BASE
+    | {"config", "media", "hub", "recorder", "supervise", "dispatch", "motion", "sinks", "outbox", "sources"},
     "simulate": BASE | {"media"},
 }
 PROTOCOLS_ONLY = {"pipeline": {"agent.sources", "agent.sinks", "agent.motion"}}

@@ -14,7 +14,7 @@ from aiohttp import web
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
 from agent.server.accounts import Accounts
-from agent.server.archive import DAY_NS, Archive
+from agent.server.archive import Archive
 from agent.server.camera import Camera, CameraSettings
 from agent.server.cameras import Cameras, Keys
 from agent.server.catalog import Catalog
@@ -25,11 +25,13 @@ from agent.server.ingest.http import HttpIngest
 from agent.server.ingest.local import LocalSink
 from agent.server.ingest.pictures import Desk
 from agent.server.ingest.presence import Presence
+from agent.server.ingest.pull import Puller
 from agent.server.ingest.upload import Upload
 from agent.server.ingest.websocket import Uplink
 from agent.server.lock import StoreLock
 from agent.server.news import News
 from agent.server.port import Port
+from agent.server.retention import Limits, Retention
 from agent.server.settings import ServerSettings
 from agent.server.shares import Shares
 from agent.server.tls import Tls
@@ -54,6 +56,7 @@ __all__ = ["CameraServer", "ServerSettings"]
 log = logging.getLogger(__name__)
 
 SWEEP_S = 10.0
+MIND_S = 1.0
 NOTICE_S = 0.5
 LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 64 * 1024
@@ -103,7 +106,10 @@ class CameraServer:
         except BaseException:
             await self.close()
             raise
-        self._spawn(self._sweep())
+        for camera in self._cameras.all():
+            self._puller.mind(camera)
+        self._spawn(self._mind())
+        self._spawn(self._retention.run(SWEEP_S))
         self._spawn(self._notice())
         return self.urls()
 
@@ -131,6 +137,7 @@ class CameraServer:
             await asyncio.gather(self._live.close(), self._uplink.closed(), self._streams.closed())
             if self._ftp is not None:
                 await self._ftp.close()
+            await self._puller.close()
             await self._desk.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -186,6 +193,8 @@ class CameraServer:
         await self._accounts.load()
         self._cameras = Cameras(archive, self._news, self._clock)
         await self._cameras.load()
+        limits = Limits(self.settings.retention_days, self.settings.stills_days, self.settings.limit_bytes)
+        self._retention = Retention(archive, self._clock, limits, self._cameras.all)
         catalog = Catalog(archive, self._clock)
         self._intake = Intake(archive, catalog, self._news)
         self._uplink = Uplink(self._cameras, self._intake, self._clock)
@@ -209,10 +218,12 @@ class CameraServer:
         await self._tokens.load()
         sessions = Sessions(archive.index, self._accounts, self._clock, durable=not self._temporary)
         await sessions.load()
+        self._puller = Puller(self._cameras, self._desk, self._clock)
         self._cameras.on_change = self._camera_changed
         self._runner = web.AppRunner(
             self._application(catalog, sessions),
             access_log=None,
+            auto_decompress=False,
             shutdown_timeout=0.5,
             keepalive_timeout=30.0,
         )
@@ -282,6 +293,7 @@ class CameraServer:
         return f"{request.scheme}://{request.host}"
 
     def _camera_changed(self, camera: Camera) -> None:
+        self._puller.mind(camera)
         if self._cameras.get(camera.name) is None:
             self._desk.forget(camera.name)
             if self._ftp is not None:
@@ -327,19 +339,16 @@ class CameraServer:
                 log.warning("the store %s cannot be read now: %s", self._archive.root, e)
             await self._clock.sleep(NOTICE_S)
 
-    async def _sweep(self) -> None:
-        """Retention."""
-        assert self._archive is not None
-        max_age_ns = round(self.settings.retention_days * DAY_NS)
+    async def _mind(self) -> None:
+        """End what is due; take over TLS files that changed."""
         while True:
             try:
                 await self._cameras.end_due()
                 if self._tls is not None and self._tls.reload():
                     log.info("the TLS files changed and are read again")
-                await self._archive.sweep(max_age_ns)
-            except Exception:
-                log.exception("retention in %s", self._archive.root)
-            await self._clock.sleep(SWEEP_S)
+            except (OSError, sqlite3.Error, UsageError) as e:
+                log.warning("%s", e)
+            await self._clock.sleep(MIND_S)
 
     def _spawn(self, job: Any) -> None:
         task = asyncio.create_task(job)

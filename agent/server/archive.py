@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -68,8 +69,9 @@ class Archive:
         self.root = root
         self._durable = durable
         self._clock = clock or SystemClock()
-        self._max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
+        self.max_bytes = max_bytes
+        self.min_free_bytes = min_free_bytes
+        self.full = asyncio.Event()
         try:
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
             self.index = Index(root / "index.db", durable=durable)
@@ -87,7 +89,7 @@ class Archive:
 
     def room_bytes(self) -> int:
         """How much more may be stored before something must go."""
-        return max(0, shutil.disk_usage(self.root).free - self._min_free_bytes)
+        return max(0, shutil.disk_usage(self.root).free - self.min_free_bytes)
 
     def path(self, camera: str, spool: str, seq: int, type_: ItemType) -> Path:
         """Where the item's file is; only names that were checked may come here."""
@@ -132,9 +134,11 @@ class Archive:
 
     def room(self, length: int) -> bool:
         """Whether the disk has place for so many bytes and the reserve."""
-        return shutil.disk_usage(self.root).free >= self._min_free_bytes + length
+        return shutil.disk_usage(self.root).free >= self.min_free_bytes + length
 
     def _count(self, outcome: Outcome) -> Outcome:
+        if outcome is Outcome.FULL:
+            self.full.set()
         self.stored += outcome is Outcome.STORED
         self.refused += not outcome.settled
         return outcome
@@ -194,30 +198,17 @@ class Archive:
             raise
         tx.dirs.add(path.parent)
 
-    async def sweep(self, max_age_ns: int = 7 * DAY_NS) -> int:
-        """Delete items older than `max_age_ns`, then the oldest until the store fits; returns how many went."""
-        before = self._clock.wall_ns() - max_age_ns
-        gone = 0
-        while True:
-            batch = await self.index.write(lambda tx: self._sweep_batch(tx, before))
-            gone += batch
-            if not batch:
-                return gone
+    async def delete(self, ids: list[int]) -> int:
+        """Delete these items with their files; returns how many were there."""
 
-    def _sweep_batch(self, tx: Tx, before_ns: int, limit: int = 200) -> int:
-        rows = tx.conn.execute(
-            "SELECT * FROM items WHERE stored_ns<? ORDER BY stored_ns LIMIT ?", (before_ns, limit)
-        ).fetchall()
-        if not rows and self._max_bytes is not None:
-            total = tx.conn.execute("SELECT COALESCE(SUM(bytes), 0) FROM items").fetchone()[0]
-            for row in tx.conn.execute("SELECT * FROM items ORDER BY stored_ns LIMIT ?", (limit,)):
-                if total <= self._max_bytes:
-                    break
-                total -= row["bytes"]
-                rows.append(row)
-        for row in rows:
-            self._delete(tx, row)
-        return len(rows)
+        def run(tx: Tx) -> int:
+            marks = ",".join("?" * len(ids))
+            rows = tx.conn.execute(f"SELECT * FROM items WHERE id IN ({marks})", ids).fetchall()
+            for row in rows:
+                self._delete(tx, row)
+            return len(rows)
+
+        return await self.index.write(run)
 
     def _delete(self, tx: Tx, row: sqlite3.Row) -> None:
         # The file goes first: a crash in between leaves a row that the next sweep deletes again.

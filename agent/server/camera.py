@@ -23,16 +23,18 @@ class CameraSettings:
     """What its owner chose.
 
     `ends_ns`: UTC at which it ends by itself; `at_end` says what then becomes of its recordings: `burn` erases
-    everything, `keep` ends the ways in and leaves the recordings to retention. `quota_bytes`, `retention_days`:
-    tighter limits than the server's. `events`: how pictures that come without events become some, by `motion`,
-    by `pause` (each `pause_s` without a picture ends one), or `auto`: pictures uploaded one by one by pause (the
-    camera chose them), streams by motion. `pull`: the address of a camera that the server fetches by itself.
+    everything, `keep` ends the ways in and leaves the recordings to retention. `quota_bytes`, `retention_days`,
+    `stills_days` (of single pictures): tighter limits than the server's. `events`: how pictures that come without
+    events become some, by `motion`, by `pause` (each `pause_s` without a picture ends one), or `auto`: pictures
+    uploaded one by one by pause (the camera chose them), streams by motion. `pull`: the address of a camera that
+    the server fetches by itself.
     """
 
     ends_ns: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     at_end: Literal["burn", "keep"] = "burn"
     quota_bytes: Annotated[int, Field(ge=1024 * 1024, lt=2**60)] | None = None
     retention_days: Annotated[float, Field(gt=0, le=36500)] | None = None
+    stills_days: Annotated[float, Field(gt=0, le=36500)] | None = None
     events: Literal["auto", "motion", "pause"] = "auto"
     pause_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
     pull: Annotated[str, Field(max_length=2000)] | None = field(default=None, repr=False)
@@ -62,6 +64,7 @@ class CameraSettings:
             "at_end": self.at_end,
             "quota_bytes": self.quota_bytes,
             "retention_days": self.retention_days,
+            "stills_days": self.stills_days,
             "events": self.events,
             "pause_s": self.pause_s,
             "pull": without_login(self.pull) if self.pull else None,

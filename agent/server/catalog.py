@@ -188,6 +188,9 @@ class Catalog:
         )
         held, items, day, events = (int(v) for v in rows[0])
         room = min(self._archive.room_bytes(), quota_bytes - held if quota_bytes else 2**62)
+        if self._archive.max_bytes is not None:
+            total = await self._all("SELECT COALESCE(SUM(bytes), 0) FROM items", ())
+            room = min(room, self._archive.max_bytes - int(total[0][0]))
         days = round(max(0, room) / day, 1) if day else None
         return {"bytes": held, "items": items, "events": events, "bytes_a_day": day, "days_left": days}
 

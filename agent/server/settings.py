@@ -19,8 +19,9 @@ MIB = 1024 * 1024
 class ServerSettings:
     """`store` is the directory of everything ("": the service's or the user's state directory).
 
-    The oldest recordings go after `retention_days`, or earlier when they take more than `max_mib` (or
-    `max_bytes`, the smaller counts). `public_url` is how people reach the page when a proxy stands in front.
+    The oldest recordings go after `retention_days` (single pictures after `stills_days`), or earlier when they take
+    more than `max_mib` (or `max_bytes`, the smaller counts). `public_url` is how people reach the page when a proxy
+    stands in front.
     `ftp_port` None: no FTP ingest. `ftp_passive_ports` is the range for data ("0-0": any free one), `ftp_address`
     what passive answers say instead of the address that was reached (behind NAT). `tls_cert` and `tls_key` are PEM
     files; with them everything is https and FTP offers AUTH TLS.
@@ -31,6 +32,7 @@ class ServerSettings:
     port: Annotated[int, Field(ge=0, le=65535)] = 8088
     store: str = ""
     retention_days: Annotated[float, Field(gt=0, le=36500)] = 7
+    stills_days: Annotated[float, Field(gt=0, le=36500)] | None = None
     max_bytes: Annotated[int, Field(ge=MIB)] | None = None
     max_mib: Annotated[int, Field(ge=1)] | None = None
     public_url: str | None = None

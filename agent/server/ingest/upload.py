@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from agent.media.multipart import Splitter
 from agent.server.archive import Outcome
@@ -17,8 +18,8 @@ from agent.server.ingest.presence import Presence
 from agent.server.web.access import Access, Routes
 
 MAX_PARTS = 32
-BODY_S = 30.0
-LEAST_BYTES = 30_000
+BODY_S = 20.0
+LEAST_BYTES = 20_000
 STALL_S = 30.0
 STATUS = {Outcome.FULL: 507, Outcome.GONE: 410, Outcome.TYPE: 415}
 
@@ -153,7 +154,7 @@ async def _pictures(request: web.Request, kind: str) -> AsyncIterator[bytes]:
                 yield await _read(part)
             else:
                 await _within(part.release(), BODY_S)
-    except (ValueError, RuntimeError, LookupError, AssertionError, TypeError) as e:
+    except (ValueError, RuntimeError, LookupError, AssertionError, TypeError, HttpProcessingError) as e:
         raise web.HTTPBadRequest(text=f"the form cannot be read: {str(e)[:100]}") from None
     raise web.HTTPBadRequest(text=f"more than {MAX_PARTS} parts")
 

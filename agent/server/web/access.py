@@ -212,6 +212,8 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
             errors = getattr(e, "errors", None)
         except ConnectionError:
             raise
+        except web.RequestPayloadError:
+            kept, status, reason, detail = {}, 400, "Bad Request", "the body is broken"
         except Exception:
             log.exception("%s %s", request.method, request.path)
             kept, status, reason, detail = {}, 500, "Internal Server Error", "internal error"

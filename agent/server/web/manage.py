@@ -12,6 +12,7 @@ from agent.server.accounts import OWNER, Accounts
 from agent.server.cameras import Cameras, CameraSettings, Keys
 from agent.server.catalog import Catalog
 from agent.server.handover import Handover, Pairing, handover
+from agent.server.ingest.pull import source_of
 from agent.server.shares import Shares
 from agent.server.web import shapes
 from agent.server.web.access import Access, Routes, asking
@@ -83,8 +84,13 @@ class Manage:
     def _settings(self, request: web.Request, wanted: shapes.NewCamera) -> CameraSettings:
         if wanted.pull is not None and asking(request).role != OWNER:
             raise web.HTTPForbidden(text="only the server's owner may let the server fetch from an address")
+        try:
+            if wanted.pull is not None:
+                source_of(wanted.pull)
+        except UsageError as e:
+            raise web.HTTPBadRequest(text=str(e)) from None
         ends_ns = self._clock.wall_ns() + round(wanted.ends_s * 1e9) if wanted.ends_s else None
-        names = ("at_end", "quota_bytes", "retention_days", "events", "pause_s", "pull")
+        names = ("at_end", "quota_bytes", "retention_days", "stills_days", "events", "pause_s", "pull")
         try:
             return CameraSettings.of(ends_ns=ends_ns, **{n: getattr(wanted, n) for n in names})
         except UsageError as e:

@@ -45,6 +45,7 @@ class SettingsJson(TypedDict):
     at_end: Literal["burn", "keep"]
     quota_bytes: int | None
     retention_days: float | None
+    stills_days: float | None
     events: Literal["auto", "motion", "pause"]
     pause_s: float
     pull: str | None
@@ -188,6 +189,7 @@ class NewCamera:
     at_end: Literal["burn", "keep"] = "burn"
     quota_bytes: Annotated[int, Field(ge=1024 * 1024, lt=2**60)] | None = None
     retention_days: Annotated[float, Field(gt=0, le=36500)] | None = None
+    stills_days: Annotated[float, Field(gt=0, le=36500)] | None = None
     events: Literal["auto", "motion", "pause"] = "auto"
     pause_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
     pull: Annotated[str, Field(max_length=2000)] | None = None
