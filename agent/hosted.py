@@ -99,7 +99,7 @@ class Store:
         left_ns = chosen.ends_ns - clock.wall_ns() if chosen and chosen.ends_ns else VIEW_S * 10**9
         _, view = await Shares(self.archive.index, clock).create(1, keys.name, 0, left_ns / 1e9)
         code = await Pairing(self.archive.index, clock).create(keys.name)
-        return handover(keys, self.base(), self.settings.ftp_port, code, view)
+        return handover(keys, self.base(), self.settings.ftp_at, code, view)
 
     def base(self) -> str:
         """The server's address as far as it is known here."""

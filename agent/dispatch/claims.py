@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from agent.dispatch.arrival import Arrival
+from agent.dispatch.peek import Decision
 
 log = logging.getLogger(__name__)
 MAX_CLAIMS = 1000
@@ -44,6 +45,7 @@ class Claims:
 
     def add(self, host: str, take: Callable[[Arrival], None], timeout_s: float = 30.0) -> Claim | None:
         """Expect a connection from `host`; None when too many are outstanding."""
+        host = _plain(host)
         waiting = self._by_host.get(host, ())
         if self._number >= MAX_CLAIMS or len(waiting) >= _PER_ADDRESS:
             self.refused += 1
@@ -55,13 +57,14 @@ class Claims:
         return claim
 
     def expects(self, host: str) -> bool:
-        return host in self._by_host
+        return bool(self._by_host) and _plain(host) in self._by_host
 
     def take(self, arrival: Arrival) -> None:
         """Give the connection to the oldest claim on its address, which must be there."""
-        claim = self._by_host[arrival.peer.host][0]
+        claim = self._by_host[_plain(arrival.peer.host)][0]
         self._remove(claim)
         log.info("connection from %s claimed as expected data connection", arrival.peer)
+        arrival.decision = Decision("route", "claim", f"a connection from {arrival.peer.host} was expected")
         arrival.service = "claim"
         claim.take(arrival)
 
@@ -75,3 +78,8 @@ class Claims:
             claim.timer.cancel()
         if not waiting:
             del self._by_host[claim.host]
+
+
+def _plain(host: str) -> str:
+    """An address as itself: not inside IPv6, without the name of an interface."""
+    return host.removeprefix("::ffff:").partition("%")[0]

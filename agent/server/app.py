@@ -21,6 +21,7 @@ from agent.server.catalog import Catalog
 from agent.server.handover import Pairing
 from agent.server.ingest import Intake
 from agent.server.ingest.ftp import FtpIngest
+from agent.server.ingest.ftpdata import Waiting
 from agent.server.ingest.http import HttpIngest
 from agent.server.ingest.local import LocalSink
 from agent.server.ingest.pictures import Desk
@@ -203,7 +204,7 @@ class CameraServer:
         self._desk = Desk(self._intake, self._clock)
         if self.settings.tls_cert is not None and self.settings.tls_key is not None:
             self._tls = Tls(self.settings.tls_cert, self.settings.tls_key)
-        if self.settings.ftp_port is not None:
+        if self.settings.ftp_at is not None:
             low, _, high = self.settings.ftp_passive_ports.partition("-")
             self._ftp = FtpIngest(
                 self._cameras,
@@ -213,6 +214,7 @@ class CameraServer:
                 tls=self._tls,
                 ports=(int(low), int(high)),
                 address=self.settings.ftp_address,
+                shared=self._expect if self.settings.single_port_ftp else None,
             )
         self._tokens = Tokens(archive.index, self._accounts, self._clock)
         await self._tokens.load()
@@ -228,7 +230,8 @@ class CameraServer:
             keepalive_timeout=30.0,
         )
         await self._runner.setup()
-        self._port = Port(self._runner, self._tls.pages if self._tls else None)
+        ftp = self._ftp.protocol if self._ftp is not None and self.settings.ftp else None
+        self._port = Port(self._runner, self._tls.pages if self._tls else None, ftp)
         self._metrics.add(self._port.metrics)
 
     def _application(self, catalog: Catalog, sessions: Sessions) -> web.Application:
@@ -268,7 +271,7 @@ class CameraServer:
                 pairing,
                 clock,
                 base=base,
-                ftp_port=lambda: self.ftp_port,
+                ftp_port=lambda: self.ftp_port or (self.port if self.settings.ftp else None),
             ),
             People(self._accounts, self._cameras, self._tokens, base=base, log_out=people),
             Sharing(shares, self._cameras, catalog, self._streams, clock, pages.page),
@@ -308,8 +311,13 @@ class CameraServer:
         self._port.listen(host, self.settings.port)
 
     async def _listen_ftp(self, host: str) -> None:
-        if self._ftp is not None:
-            self.ftp_port = await self._ftp.listen(host, self.ftp_port or self.settings.ftp_port or 0)
+        self.ftp_port = self.ftp_port or self.settings.ftp_port
+        if self._ftp is not None and self.ftp_port is not None:
+            self.ftp_port = await self._ftp.listen(host, self.ftp_port)
+
+    def _expect(self, peer: str) -> Waiting:
+        assert self._port is not None
+        return self._port.expect(peer)
 
     async def _move(self) -> None:
         """The owner is there: listen where the settings say."""

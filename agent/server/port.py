@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from aiohttp import web
@@ -15,11 +16,12 @@ from agent.dispatch.dispatcher import Dispatcher
 from agent.dispatch.http import http_service
 from agent.dispatch.limits import Limits
 from agent.dispatch.listen import Listener, tcp
-from agent.dispatch.matchers import Http, Tls
+from agent.dispatch.matchers import Http, Silence, Tls
 from agent.dispatch.peek import Route
 from agent.dispatch.records import Record
-from agent.dispatch.services import Terminate
+from agent.dispatch.services import InProcess, Terminate
 from agent.errors import PermanentError, UsageError
+from agent.server.ingest.ftpdata import Claimed
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +29,26 @@ LIMITS = Limits()
 
 
 class Port:
-    """Listens on one address at a time, for a runner that is set up; must be made inside the event loop."""
+    """Listens on one address at a time, for a runner that is set up; must be made inside the event loop.
 
-    def __init__(self, runner: web.AppRunner, tls: ssl.SSLContext | None = None) -> None:
+    `tls`: what begins with TLS is decrypted, and what is inside goes by the same rules. `ftp`: serves clients that say
+    nothing for a second.
+    """
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        tls: ssl.SSLContext | None = None,
+        ftp: Callable[[], asyncio.Protocol] | None = None,
+    ) -> None:
         routes = [Route("http", "http", (Http(),))]
         services: dict[str, Service] = {"http": http_service(runner)}
         if tls is not None:
             routes.insert(0, Route("tls", "tls", (Tls(),)))
             services["tls"] = Terminate(tls)
+        if ftp is not None:
+            routes.append(Route("ftp", "ftp", (Silence(),)))
+            services["ftp"] = InProcess(ftp)
         self._dispatcher = Dispatcher(routes, services, limits=LIMITS, on_record=_log_record)
         self._listeners: list[Listener] = []
         self.number = 0
@@ -51,6 +65,10 @@ class Port:
             raise UsageError(f"{e}; choose another with --port", e.exit_code) from None
         self._listeners = [self._dispatcher.listen(sock, "server") for sock in sockets]
         self.number = self._listeners[0].port
+
+    def expect(self, peer: str) -> Claimed:
+        """FTP's next data connection from this address comes in here. Raises OSError when too many are expected."""
+        return Claimed(self._dispatcher.claims, peer, self.number)
 
     def deaf(self) -> None:
         """Accept no more; what is connected stays."""

@@ -22,9 +22,10 @@ class ServerSettings:
     The oldest recordings go after `retention_days` (single pictures after `stills_days`), or earlier when they take
     more than `max_mib` (or `max_bytes`, the smaller counts). `public_url` is how people reach the page when a proxy
     stands in front.
-    `ftp_port` None: no FTP ingest. `ftp_passive_ports` is the range for data ("0-0": any free one), `ftp_address`
-    what passive answers say instead of the address that was reached (behind NAT). `tls_cert` and `tls_key` are PEM
-    files; with them everything is https and FTP offers AUTH TLS.
+    `ftp`: FTP ingest at the same port, where clients that say nothing are greeted after a second; `ftp_port`: at a port
+    of its own, at once. `single_port_ftp`: passive data comes in at the same port, too; otherwise `ftp_passive_ports`
+    is the range for it ("0-0": any free one). `ftp_address`: what passive answers say instead of the address that was
+    reached (behind NAT). `tls_cert` and `tls_key` are PEM files; with them everything is https and FTP offers AUTH TLS.
     Raises ConfigError for values that contradict themselves.
     """
 
@@ -36,6 +37,8 @@ class ServerSettings:
     max_bytes: Annotated[int, Field(ge=MIB)] | None = None
     max_mib: Annotated[int, Field(ge=1)] | None = None
     public_url: str | None = None
+    ftp: bool = False
+    single_port_ftp: bool = False
     ftp_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     ftp_passive_ports: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-0"
     ftp_address: str | None = None
@@ -49,6 +52,8 @@ class ServerSettings:
                 raise ConfigError("public_url must be http(s)://name[:port] without a path")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("tls_cert and tls_key belong together: give both or neither")
+        if self.single_port_ftp and not self.ftp:
+            raise ConfigError("single_port_ftp needs ftp: true")
         low, _, high = self.ftp_passive_ports.partition("-")
         if int(low) > int(high) or int(high) > 65535:
             raise ConfigError(f"ftp_passive_ports {self.ftp_passive_ports} is no range of ports")
@@ -61,6 +66,11 @@ class ServerSettings:
             return Path(state.split(":")[0]) / "server"
         base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
         return Path(base) / "camera-agent" / "server"
+
+    @property
+    def ftp_at(self) -> int | None:
+        """The port that cameras are told for FTP: the one of its own, if there is one; None without FTP."""
+        return self.port if self.ftp and self.ftp_port is None else self.ftp_port
 
     @property
     def limit_bytes(self) -> int | None:

@@ -10,12 +10,13 @@ import logging
 import re
 import ssl
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 from agent.clock import Clock
 from agent.errors import UsageError
 from agent.server.cameras import Cameras
-from agent.server.ingest.ftpdata import plain
+from agent.server.ingest.ftpdata import Passive, Waiting, plain
 from agent.server.ingest.ftpnames import Shelf
 from agent.server.ingest.ftpverbs import Commands, Quit
 from agent.server.ingest.pictures import Desk
@@ -35,7 +36,10 @@ TELNET = re.compile(rb"\xff[\xf0-\xff]")  # interrupt and synch, sent before ABO
 
 
 class FtpIngest:
-    """All FTP sessions. `ports`: the range for passive data; `address`: what PASV says instead of our own."""
+    """All FTP sessions. `ports`: the range for passive data; `address`: what PASV says instead of our own.
+
+    `shared`: makes passive data come in at a port that others use, too; given the client's address.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class FtpIngest:
         tls: Tls | None = None,
         ports: tuple[int, int] = (0, 0),
         address: str | None = None,
+        shared: Callable[[str], Waiting] | None = None,
     ) -> None:
         self.cameras = cameras
         self.desk = desk
@@ -55,6 +60,7 @@ class FtpIngest:
         self.tls = tls
         self.ports = ports
         self.address = address
+        self._shared = shared
         self.throttle = Throttle(clock)
         self.uploads: Counter[str] = Counter()
         self._shelves: dict[str, Shelf] = {}
@@ -75,6 +81,10 @@ class FtpIngest:
         except OSError as e:
             raise UsageError(f"cannot listen for FTP on {host} port {port}: {e.strerror or e}", 75) from None
         return int(self._server.sockets[0].getsockname()[1])
+
+    def passive(self, host: str, peer: str) -> Waiting:
+        """Expect a data connection. Raises OSError when there is no room for one."""
+        return self._shared(peer) if self._shared else Passive(host, peer, self.ports)
 
     def shelf(self, camera: str) -> Shelf:
         return self._shelves.setdefault(camera, Shelf())
@@ -129,6 +139,7 @@ class FtpControl(asyncio.Protocol):
         self._transport = transport
         self.peer = plain(str((transport.get_extra_info("peername") or ("",))[0]))
         self.host = str((transport.get_extra_info("sockname") or ("",))[0])
+        self.secure = transport.get_extra_info("ssl_object") is not None  # TLS from the start
         if not self._ingest.came(self):
             self.reply(421, "Too many sessions.")
             transport.close()

@@ -7,6 +7,9 @@ import socket
 import ssl
 from typing import Protocol
 
+from agent.dispatch.arrival import Arrival, Handed
+from agent.dispatch.claims import Claims
+
 CONNECT_S = 10.0
 STALL_S = 30.0
 READ_BYTES = 262144
@@ -32,6 +35,13 @@ class Opening(Protocol):
         ...
 
 
+class Waiting(Opening, Protocol):
+    """One that the client opens, at `port`."""
+
+    @property
+    def port(self) -> int: ...
+
+
 class Passive:
     """Waits at a port of ours for the client (PASV, EPSV). Others that knock are turned away."""
 
@@ -39,7 +49,7 @@ class Passive:
         """Raises OSError when no port of the range is free."""
         self._peer = peer
         self._listening = _bind(host, ports)
-        self.port: int = self._listening.getsockname()[1]
+        self.port = int(self._listening.getsockname()[1])
 
     async def connect(self) -> socket.socket:
         loop = asyncio.get_running_loop()
@@ -55,6 +65,38 @@ class Passive:
 
     def close(self) -> None:
         self._listening.close()
+
+
+class Claimed:
+    """The client's next connection to the port that everything else comes in at, too (`single_port_ftp`)."""
+
+    def __init__(self, claims: Claims, peer: str, port: int) -> None:
+        """Raises OSError when too many are waited for."""
+        self.port = port
+        self._came: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self._claim = claims.add(peer, self._take)
+        if self._claim is None:
+            raise OSError("too many data connections are waited for")
+
+    async def connect(self) -> socket.socket:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                sock = await asyncio.shield(self._came)
+            self._came = asyncio.get_running_loop().create_future()
+            return sock
+        except TimeoutError:
+            raise DataError(425, f"No data connection within {CONNECT_S:g} s.") from None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._claim is not None:
+            self._claim.cancel()
+        if self._came.done():
+            self._came.result().close()
+
+    def _take(self, arrival: Arrival) -> None:
+        self._came.set_result(Handed(arrival))
 
 
 class Active:

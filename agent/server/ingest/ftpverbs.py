@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from agent.server.archive import Outcome
 from agent.server.camera import Camera
 from agent.server.ingest import ftpdata
-from agent.server.ingest.ftpdata import Active, DataError, Passive
+from agent.server.ingest.ftpdata import Active, DataError
 from agent.server.ingest.ftpnames import Shelf, listing, resolve
 from agent.server.ingest.pictures import MAX_PICTURE_BYTES, NotAPicture
 
@@ -240,7 +240,7 @@ class Commands:
     def _passive(self) -> int | None:
         self._agree(None)
         try:
-            waiting = Passive(self._control.host, self._control.peer, self._ingest.ports)
+            waiting = self._ingest.passive(self._control.host, self._control.peer)
         except OSError:
             self._reply(421, "No free data port; try again.")
             return None
