@@ -49,6 +49,8 @@ def film(
         stream.gop_size = gop
         if not encoder:
             stream.options = options
+        if codec is Codec.H265 and path.suffix == ".mp4":
+            stream.codec_context.codec_tag = "hvc1"
         for i in range(still + count):
             image = av.VideoFrame.from_ndarray(picture(max(0, i - still), *size), format="rgb24")
             out.mux(stream.encode(image))

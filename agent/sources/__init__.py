@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
     "mjpeg": Kind("agent.sources.mjpeg", "MjpegSource", ("http", "https")),
     "dcs920": Kind("agent.sources.ipcam", "Dcs920Source", ("dcs920",)),
     "ipcam": Kind("agent.sources.ipcam", "IpCameraSource", tuple(p for p in PRESETS if p != "dcs920")),
+    "rtsp": Kind("agent.sources.rtsp", "RtspSource", ("rtsp", "rtsps")),
     "picamera": Kind("agent.sources.picamera", "PiCameraSource", ("picamera",)),
     "webcam": Kind("agent.sources.webcam", "WebcamSource", ("webcam",)),
     "file": Kind("agent.sources.file", "FileSource", ("file",)),
@@ -78,7 +79,7 @@ def from_text(text: str) -> Source:
         else:
             raise UsageError(
                 f"no such camera: '{text}' (demo, picamera, a webcam number, a video file or folder, "
-                "http://user:password@host/video.cgi or dcs920://user:password@host)",
+                "http://user:password@host/video.cgi, rtsp://user:password@host/path or dcs920://user:password@host)",
                 66,
             )
     for kind in KINDS.values():

@@ -13,6 +13,7 @@ from agent.clock import SystemClock
 from agent.errors import PermanentError, TransientError
 from agent.frame import Codec, Frame
 from agent.sources import Publish
+from agent.sources.groups import Groups
 from agent.sources.stall import ended_or_stalled
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ START_S = 20.0
 LEAVE_S = 0.5
 MAX_BAD_READS = 10
 MAX_WAITING = 4
+MAX_WAITING_LEANING = 256  # of frames that lean on others a loss takes the whole group
 THREAD = "capture "
 
 _Args = TypeVarTuple("_Args")
@@ -32,12 +34,17 @@ _Args = TypeVarTuple("_Args")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a device gives: a coded picture, and its luma plane where that costs nothing."""
+    """What a device gives: a coded picture, and its luma plane where that costs nothing.
+
+    `pts_ns` (monotonic) is there where the device tells it, else the moment it was read; `delay_us` as in Frame.
+    """
 
     data: bytes
     codec: Codec = Codec.JPEG
     keyframe: bool = True
     luma: NDArray[np.uint8] | None = None
+    pts_ns: int | None = None
+    delay_us: int = 0
 
 
 class Device(Protocol):
@@ -48,8 +55,11 @@ class Device(Protocol):
         """What was negotiated, in a few words: `640x480 MJPG at 30 fps`."""
         ...
 
-    def read(self) -> list[Picture]:
-        """The pictures that are there now, at least one as a rule; waits for the next. Raises TransientError."""
+    def read(self) -> list[Picture] | None:
+        """The pictures that are there now, at least one as a rule; waits for the next. Raises TransientError.
+
+        None: there is no more to come, ever.
+        """
         ...
 
     def close(self) -> None: ...
@@ -88,7 +98,7 @@ async def capture(label: str, open_device: Open, publish: Publish, stall_timeout
 
 
 class _Grabber:
-    """The thread's side: reads, and hands each picture to the loop; at most four wait there."""
+    """The thread's side: reads, and hands each picture to the loop; at most four (of H.264: 256) wait there."""
 
     def __init__(self, label: str, open_device: Open, publish: Publish, loop: asyncio.AbstractEventLoop) -> None:
         self._label = label
@@ -96,7 +106,9 @@ class _Grabber:
         self._publish = publish
         self._loop = loop
         self._clock = SystemClock()
-        self._taken = threading.Semaphore(MAX_WAITING)
+        self._groups = Groups()
+        self._waiting = 0
+        self._lock = threading.Lock()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
         self.stop = threading.Event()
@@ -119,21 +131,33 @@ class _Grabber:
         bad = index = 0
         while not self.stop.is_set():
             pictures = device.read()
+            if pictures is None:
+                return
             bad = 0 if pictures else bad + 1
             if bad >= MAX_BAD_READS:
                 raise TransientError("the camera gives no pictures any more")
             for p in pictures:
-                wall_ns, pts_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
-                frame = Frame(p.codec, p.data, p.keyframe, pts_ns, wall_ns, index, p.luma)
+                frame = self._frame(p, index)
                 index += 1
                 # A loop that is late loses pictures (a gap in index), it does not queue them.
-                if self._taken.acquire(blocking=False):
+                if self._waiting < (MAX_WAITING if p.codec is Codec.JPEG else MAX_WAITING_LEANING):
+                    with self._lock:
+                        self._waiting += 1
                     self._tell(self._take, frame)
 
-    def _take(self, frame: Frame) -> None:
-        self._taken.release()
+    def _frame(self, p: Picture, index: int) -> Frame:
+        wall_ns, now_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
+        pts_ns = now_ns if p.pts_ns is None else p.pts_ns
+        return Frame(p.codec, p.data, p.keyframe, pts_ns, wall_ns - now_ns + pts_ns, index, p.luma, 0, p.delay_us)
+
+    def _take(self, captured: Frame) -> None:
+        with self._lock:
+            self._waiting -= 1
         if not self.stop.is_set():
             self.count += 1
+            frame = self._groups.place(captured)
+            if frame is None:
+                return
             try:
                 self._publish(frame)
             except Exception as e:  # a bug of the taker's; it leaves by the run, not by the loop

@@ -1,8 +1,10 @@
-"""A film file (or a folder of JPEGs) as a camera, at its own pace."""
+"""A film file (or a folder of JPEGs) as a camera, at its own pace; H.264 and H.265 pass where PyAV is installed."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import os
 from dataclasses import dataclass
 from typing import Annotated, Self
 from urllib.parse import unquote, urlsplit
@@ -10,13 +12,15 @@ from urllib.parse import unquote, urlsplit
 from annotated_types import Gt, Le
 
 from agent.clock import SystemClock
-from agent.errors import PermanentError, UsageError
+from agent.errors import AgentError, PermanentError, UsageError
 from agent.frame import Codec, Frame
-from agent.media.footage import Footage, Reel, open_footage
+from agent.media.footage import CodedFootage, Footage, Reel, open_footage
 from agent.media.jpeg import SizeWatch
 from agent.sources import Publish
+from agent.sources.device import Device, capture
 
 LATE_S = 1.0
+STALL_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,30 @@ class FileSource:
     async def run(self, publish: Publish) -> None:
         try:
             footage = await asyncio.to_thread(open_footage, self.path, self.fps)
-            await self._play(footage, publish)
+            if isinstance(footage, CodedFootage) and await asyncio.to_thread(self._passes):
+                await capture(self.path, self._open, publish, STALL_S)
+            else:
+                await self._play(footage, publish)
         except UsageError as e:
             raise PermanentError(str(e), e.exit_code) from None
         except OSError as e:
             raise PermanentError(f"{self.path}: {(e.strerror or str(e)).lower()}", 66) from None
+
+    def _open(self) -> Device:
+        from agent.sources.packets import Packets, Place
+
+        options = {"protocol_whitelist": "file,crypto,data"}
+        return Packets(Place(os.path.abspath(self.path), options, paced=True, loop=self.loop, fps=self.fps))
+
+    def _passes(self) -> bool:
+        """Whether the film's own pictures can be given; those of other codecs are coded anew."""
+        if importlib.util.find_spec("av") is None:
+            return False
+        try:
+            self._open().close()
+        except AgentError:
+            return False
+        return True
 
     async def _play(self, footage: Footage, publish: Publish) -> None:
         clock, now = SystemClock(), asyncio.get_running_loop().time

@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
@@ -16,6 +16,8 @@ from agent.errors import PermanentError, TransientError
 MAX_HEAD_BYTES = 16 * 1024
 MAX_LOWAT_BYTES = 1024 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
+RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
+_PORTS = DEFAULT_PORTS | RTSP_PORTS
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS = re.compile(r"\S+\s+(\d{3})(?:\s+(.*))?$")
@@ -24,7 +26,7 @@ _SECRET_KEY = re.compile(r"(?i)us(e?)r|pw|pass|token|key|auth|login|secret|sid|a
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An http or https address; `target` is path and query as they are sent, credentials are apart."""
+    """An http, https or RTSP address; `target` is path and query as they are sent, credentials are apart."""
 
     scheme: str
     host: str
@@ -34,12 +36,12 @@ class Url:
     password: str = field(default="", repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> Url:
-        """Raises ValueError, without the text (it may hold a password)."""
+    def parse(cls, text: str, ports: Mapping[str, int] = DEFAULT_PORTS) -> Url:
+        """`ports`: which schemes it may have. Raises ValueError, without the text (it may hold a password)."""
         parts = urlsplit(text.strip())
         scheme = parts.scheme.lower()
-        if scheme not in DEFAULT_PORTS:
-            raise ValueError("not an http:// or https:// address")
+        if scheme not in ports:
+            raise ValueError(f"not an address that begins with {' or '.join(f'{p}://' for p in ports)}")
         if not parts.hostname:
             raise ValueError("an address without a host")
         try:
@@ -52,12 +54,12 @@ class Url:
         if re.search(r"[\x00-\x20\x7f]", target + parts.hostname):
             raise ValueError("an address with a space or a control character")
         name, password = unquote(parts.username or ""), unquote(parts.password or "")
-        return cls(scheme, parts.hostname, port or DEFAULT_PORTS[scheme], target, name, password)
+        return cls(scheme, parts.hostname, port or ports[scheme], target, name, password)
 
     @property
     def authority(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def label(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import PermanentError, TransientError
+from agent.media import h264
 from agent.media.footage import open_footage
 from agent.simulate import SimulatedCamera
 from agent.sources import Source
@@ -18,6 +19,7 @@ from agent.sources.file import FileSource
 from agent.sources.ipcam import Dcs920Source, IpCameraSource
 from agent.sources.mjpeg import MjpegSource
 from agent.sources.picamera import PiCameraSource
+from agent.sources.rtsp import RtspSource
 from agent.sources.webcam import WebcamSource
 from tests.pictures import avi, jpegs
 
@@ -145,7 +147,26 @@ def picamera(folder: Path) -> AbstractAsyncContextManager[Rig]:
     return _devices(PiCameraSource, PiCameraSource(camera=9))
 
 
+@asynccontextmanager
+async def rtsp(folder: Path) -> AsyncIterator[Rig]:
+    """Two cameras with a login, one of which stalls; their pictures as RTP gives them: four-byte start codes."""
+    from tests.fakes.rtsp import RtspCamera
+    from tests.videos import film as coded
+    from tests.videos import units
+
+    clip = units(coded(folder / "a.mp4", 8, gop=8, size=(64, 64)))
+    login = f"admin:{SECRET}"
+    async with RtspCamera(clip, 50, login=login) as well, RtspCamera(clip, 50, login=login, stall_after=3) as ill:
+        gone = RtspCamera(clip)
+        async with gone:
+            pass
+        pictures = [b"".join(h264.START + n for n in h264.split(u.data)) for u in clip]
+        stalled = RtspSource(ill.url, stall_timeout_s=STALL_S)
+        yield Rig(RtspSource(well.url), RtspSource(gone.url), TransientError, pictures, stalled)
+
+
 RIGS: dict[str, Make] = {
+    "rtsp": rtsp,
     "mjpeg": mjpeg,
     "dcs920": dcs920,
     "ipcam": ipcam,
