@@ -19,6 +19,7 @@ from pathlib import Path
 from agent import __version__, cloudevents, sources
 from agent.app import Agent, AgentConfig, CameraConfig
 from agent.console import Console
+from agent.discover import picameras, v4l2
 from agent.errors import PermanentError, TransientError, UsageError
 from agent.exits import CANNOT_WRITE, TRY_LATER
 from agent.frozen import Frozen
@@ -30,6 +31,7 @@ from agent.sources import Source
 
 USUAL_PORT = 8088
 FIRST_PICTURE_S = 10.0
+FIND_S = 3.0
 PATIENT_FAILURES = 3
 GIB = 1 << 30
 DIRECTORY = "camera-agent-watch-"
@@ -49,10 +51,9 @@ class WatchOptions:
 
 
 def first_camera() -> tuple[Source, str]:
-    """The first webcam of this machine, else the demo scene; and a word why."""
-    for path in sorted(glob.glob("/dev/video*")):
-        if os.access(path, os.R_OK | os.W_OK):
-            return sources.from_text(path), "the first camera that was found"
+    """The first camera of this machine, a Pi's own before webcams, else the demo scene; and a word why."""
+    for text in [f"picamera://{c.where}" for c in picameras.attached(FIND_S)] or [c.where for c in v4l2.attached()]:
+        return sources.from_text(text), "the first camera that was found"
     return sources.from_text("demo"), "built-in scene, because no camera was found"
 
 

@@ -15,7 +15,8 @@ class Preset:
     A path may begin with a port of its own (`:81/stream`) and may hold `{user}` and `{password}` where the family
     wants the login in the query. `first`: `basic` sends the password with the first request, which many old cameras
     insist on; `ask` waits for the camera's challenge (Digest), so that no password crosses the line; `query` puts it
-    into the path only. `username` is the maker's default.
+    into the path only. `username` is the maker's default. `model` (a pattern) finds the family in what a camera says
+    of itself.
     """
 
     models: str
@@ -23,6 +24,7 @@ class Preset:
     stills: tuple[str, ...] = ()
     username: str = ""
     first: str = "basic"
+    model: str = ""
 
 
 PRESETS: dict[str, Preset] = {
@@ -31,16 +33,28 @@ PRESETS: dict[str, Preset] = {
         ("/video.cgi", "/mjpeg.cgi", "/VIDEO.CGI", "/MJPEG.CGI", "/video/mjpg.cgi"),
         ("/image/jpeg.cgi", "/image.jpg", "/IMAGE.JPG"),
         "admin",
+        model=r"D-Link.*DCS-?9[0-2]0\b",
     ),
-    "dcs930": Preset("D-Link DCS-930L, 931L, 932L, 5020L", ("/mjpeg.cgi", "/video.cgi"), ("/image/jpeg.cgi",), "admin"),
+    "dcs930": Preset(
+        "D-Link DCS-930L, 931L, 932L, 5020L",
+        ("/mjpeg.cgi", "/video.cgi"),
+        ("/image/jpeg.cgi",),
+        "admin",
+        model=r"D-Link.*DCS-?(93\dL|5020L)",
+    ),
     "nipca": Preset(
         "D-Link DCS-11xx, 21xx, 942L",
         ("/video/mjpg.cgi",),
         ("/image/jpeg.cgi", "/dms?nowprofileid=2"),
         "admin",
+        model=r"D-Link.*DCS-?(11\d\d|21\d\d|942L)",
     ),
     "dcs2000": Preset(
-        "D-Link DCS-2000, 2100, 5300, 6620", (), tuple(f"/cgi-bin/video.jpg?size={n}" for n in (3, 2, 1)), "admin"
+        "D-Link DCS-2000, 2100, 5300, 6620",
+        (),
+        tuple(f"/cgi-bin/video.jpg?size={n}" for n in (3, 2, 1)),
+        "admin",
+        model=r"D-Link.*DCS-?(2000|2100|5300|6620)",
     ),
     "foscam": Preset(
         "Foscam FI89xx, Instar 29xx and 30xx, Tenvis and their like",
@@ -48,6 +62,7 @@ PRESETS: dict[str, Preset] = {
         ("/snapshot.cgi?user={user}&pwd={password}",),
         "admin",
         "query",
+        model=r"Foscam.*FI89|Instar.*(29|30)\d\d|Tenvis",
     ),
     "foscam-hd": Preset(
         "Foscam FI98xx, C1, R2",
@@ -55,10 +70,15 @@ PRESETS: dict[str, Preset] = {
         (":88/cgi-bin/CGIProxy.fcgi?cmd=snapPicture2&usr={user}&pwd={password}",),
         "admin",
         "query",
+        model=r"Foscam.*(FI98|C1|R2)",
     ),
-    "axis": Preset("Axis", ("/axis-cgi/mjpg/video.cgi",), ("/axis-cgi/jpg/image.cgi",), "root", "ask"),
-    "edimax": Preset("Edimax", ("/mjpg/video.mjpg",), (), "admin"),
-    "trendnet": Preset("Trendnet, Encore", ("/cgi/mjpg/mjpeg.cgi",), ("/cgi/jpg/image.cgi",), "admin"),
+    "axis": Preset(
+        "Axis", ("/axis-cgi/mjpg/video.cgi",), ("/axis-cgi/jpg/image.cgi",), "root", "ask", model=r"\bAxis\b"
+    ),
+    "edimax": Preset("Edimax", ("/mjpg/video.mjpg",), (), "admin", model=r"Edimax"),
+    "trendnet": Preset(
+        "Trendnet, Encore", ("/cgi/mjpg/mjpeg.cgi",), ("/cgi/jpg/image.cgi",), "admin", model=r"Trendnet|Encore"
+    ),
     "mjpg-streamer": Preset(
         "mjpg-streamer, OctoPrint, Klipper",
         (":8080/?action=stream", "/?action=stream", "/webcam/?action=stream"),
