@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from agent import exits
+from agent import exits, trial
 from agent.app import AgentConfig, CameraConfig
 from agent.errors import AgentError, PermanentError, UsageError
-from agent.frame import Frame
+from agent.frame import Codec
 from agent.hub import Hub
 from agent.outbox import MemoryOutbox
 from agent.sinks import Feed, Sink
+from agent.sources import Looking
 
 MEASURE_S = 3.0
 LIMIT_S = 15.0
@@ -24,55 +26,49 @@ async def check_all(config: AgentConfig, say: Callable[[str], None]) -> int:
     ways = [asyncio.create_task(_sink(s, c.name)) for s in config.sinks for c in config.cameras]
     code = exits.OK
     for task in (*cameras, *ways):
-        text, failed = await task
-        say(("fail  " if failed else "ok    ") + text)
-        code = code or failed
+        line = await task
+        say(("fail  " if line.code else "ok    ") + line.text)
+        for note in line.notes:
+            say("note  " + note)
+        code = code or line.code
     return code
 
 
-async def _camera(camera: CameraConfig) -> tuple[str, int]:
-    frames: list[tuple[float, int]] = []
-    size = ""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is said of one camera or sink; `code` 0 is good."""
 
-    def publish(frame: Frame) -> None:
-        nonlocal size
-        frames.append((time.monotonic(), len(frame.data)))
-        if not size:
-            size = _size(frame)
+    text: str
+    code: int = exits.OK
+    notes: tuple[str, ...] = ()
 
-    task = asyncio.create_task(camera.source.run(publish))
+
+async def _camera(camera: CameraConfig) -> Line:
+    source = camera.source
     try:
-        until = time.monotonic() + LIMIT_S
-        while time.monotonic() < until and not task.done():
-            await asyncio.wait([task], timeout=0.1)
-            if frames and time.monotonic() - frames[0][0] > MEASURE_S:
-                break
-        if task.done():
-            task.result()
+        m = await trial.measure(source, MEASURE_S, LIMIT_S)
+        notes = await source.look() if isinstance(source, Looking) else []
     except AgentError as e:
-        return f"{camera.name}: {e}", _code(e)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    if not frames:
-        return f"{camera.name}: {camera.source.label}: no picture within {LIMIT_S:g} s", exits.UNREACHABLE
-    seconds = frames[-1][0] - frames[0][0]
-    fps = (len(frames) - 1) / seconds if seconds > 0 else 0.0
-    kb = sum(n for _, n in frames) / len(frames) / 1000
-    return f"{camera.name}: {camera.source.label}: {size}, {fps:.1f} fps, {kb:.0f} kB a picture", exits.OK
+        return Line(f"{camera.name}: {e}", _code(e))
+    size = f"{m.size[0]}x{m.size[1]}" if m.size else "of a size that it does not tell"
+    text = f"{size}, {m.fps:.1f} fps, {m.mean_bytes / 1000:.0f} kB a picture"
+    if m.codec is not Codec.JPEG:
+        text += f", {m.codec.name}"
+        notes += _keyframes(m.gop_s, camera.events.pre_roll_s)
+    return Line(f"{camera.name}: {source.label}: {text}", exits.OK, tuple(f"{camera.name}: {n}" for n in notes))
 
 
-def _size(frame: Frame) -> str:
-    from agent.media import jpeg
+def _keyframes(gop_s: float | None, pre_roll_s: float) -> list[str]:
+    if gop_s is None:
+        return [f"one keyframe within {LIMIT_S / 2:g} s: events can only begin there; let the camera send more"]
+    if gop_s > pre_roll_s:
+        return [
+            f"a keyframe each {gop_s:.1f} s only, pre_roll_s is {pre_roll_s:g}: events begin up to {gop_s:.1f} s early"
+        ]
+    return [f"a keyframe each {gop_s:.1f} s"]
 
-    try:
-        info = jpeg.inspect(frame.data)
-    except ValueError as e:
-        return f"not a JPEG that I know ({e})"
-    return f"{info.width}x{info.height}"
 
-
-async def _sink(sink: Sink, camera: str) -> tuple[str, int]:
+async def _sink(sink: Sink, camera: str) -> Line:
     up = asyncio.Event()
     feed = Feed(camera, MemoryOutbox(camera), Hub(), up.set)
     begin = time.monotonic()
@@ -83,14 +79,14 @@ async def _sink(sink: Sink, camera: str) -> tuple[str, int]:
         if task.done():
             task.result()
         if not up.is_set():
-            return f"{camera} → {sink.label}: no answer within {LIMIT_S:g} s", exits.UNREACHABLE
+            return Line(f"{camera} → {sink.label}: no answer within {LIMIT_S:g} s", exits.UNREACHABLE)
     except AgentError as e:
-        return f"{camera} → {e}", _code(e)
+        return Line(f"{camera} → {e}", _code(e))
     finally:
         task.cancel()
         ready.cancel()
         await asyncio.gather(task, ready, return_exceptions=True)
-    return f"{camera} → {sink.label}: accepted in {(time.monotonic() - begin) * 1000:.0f} ms", exits.OK
+    return Line(f"{camera} → {sink.label}: accepted in {(time.monotonic() - begin) * 1000:.0f} ms")
 
 
 def _code(e: AgentError) -> int:

@@ -11,7 +11,20 @@ import click
 from agent import __version__
 
 EPILOG = "Exit codes: 0 ok, 2 usage, 66 no such camera, 69 unreachable, 73 cannot write, 77 refused, 78 configuration."
-COMMANDS = ("watch", "run", "cameras", "server", "virtual", "status", "pair", "check", "motion", "simulate", "dispatch")
+COMMANDS = (
+    "watch",
+    "run",
+    "cameras",
+    "snapshot",
+    "server",
+    "virtual",
+    "status",
+    "pair",
+    "check",
+    "motion",
+    "simulate",
+    "dispatch",
+)
 """In the order of the help; each is `agent/commands/NAME.py` with a click command of that name."""
 
 

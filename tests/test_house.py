@@ -31,6 +31,8 @@ MAY = {
     "control": BASE,
     "motion": BASE | {"media"},
     "sources": BASE | {"media"},
+    "discover": BASE | {"sources"},
+    "trial": BASE | {"media", "sources"},
     "sinks": BASE | {"media", "hub", "outbox"},
     "pipeline": BASE
     | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise"},

@@ -6,7 +6,7 @@ import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agent.errors import UsageError
 from agent.frame import Frame
@@ -30,6 +30,15 @@ class Source(Protocol):
     @property
     def label(self) -> str:
         """The device in a few words for people, without secrets: `http://192.168.0.20/video.cgi`."""
+        ...
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A source that `check` can ask for remarks on its camera: the clock, the login."""
+
+    async def look(self) -> list[str]:
+        """Connect once more and tell; raises as `run` does."""
         ...
 
 

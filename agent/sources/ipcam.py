@@ -16,7 +16,7 @@ from agent.sources.http import Url
 from agent.sources.login import Login
 from agent.sources.pictures import Run, Seconds, password_of
 from agent.sources.presets import PRESETS, Preset, preset
-from agent.sources.stream import NO_CAMERA, Answer, NoSuchPath, get, refuse_other_media
+from agent.sources.stream import NO_CAMERA, Answer, NoSuchPath, get, look, refuse_other_media
 
 DCS920 = "dcs920"
 _OWN_PORT = re.compile(r":(\d{1,5})(/.*)")
@@ -77,12 +77,23 @@ class IpCameraSource:
             yield replace(Url("http", self.host.strip("[]"), self.port or port, "/"), target=target)
 
     async def run(self, publish: Publish) -> None:
+        login, urls = self._ways()
+        answer = await self._find(urls, login)
+        run = Run(self.label, publish, self.stall_timeout_s)
+        await run.all(answer, login, self.connect_timeout_s, self.poll_s)
+
+    async def look(self) -> list[str]:
+        """Remarks for `check`; raises as `run` does."""
+        login, urls = self._ways()
+        answer = await self._find(urls, login)
+        await answer.connection.close()
+        return await look(answer.url, login, self.connect_timeout_s)
+
+    def _ways(self) -> tuple[Login, list[Url]]:
         row = preset(self.preset)
         user = self.username or row.username
         password = password_of(self.password, self.password_file)
-        login = _login(row, user, password)
-        answer = await self._find(list(self._urls(user, password)), login)
-        await Run(self.label, publish, self.stall_timeout_s).all(answer, login, self.connect_timeout_s, self.poll_s)
+        return _login(row, user, password), list(self._urls(user, password))
 
     async def _find(self, urls: list[Url], login: Login) -> Answer:
         """The first path with pictures. One that is not there, or is a page, leads to the next; a refusal ends it."""

@@ -30,6 +30,11 @@ class Login:
     def given(self) -> bool:
         return bool(self._username or self._password)
 
+    @property
+    def way(self) -> str:
+        """In a word, how the camera wanted it the last time."""
+        return f"Digest {self._digest.get('algorithm', 'MD5')}" if self._digest else "Basic"
+
     def field(self, target: str) -> str:
         """The value to send with the next GET of `target`; empty without credentials."""
         if not self.given:

@@ -10,7 +10,7 @@ from agent.sources import Publish
 from agent.sources.http import Url
 from agent.sources.login import Login
 from agent.sources.pictures import Run, Seconds, password_of
-from agent.sources.stream import NO_CAMERA, get
+from agent.sources.stream import NO_CAMERA, get, look
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,8 +50,15 @@ class MjpegSource:
         return Url.parse(self.url).label
 
     async def run(self, publish: Publish) -> None:
-        url = Url.parse(self.url)
-        username = self.username or url.username
-        login = Login(username, password_of(self.password or url.password, self.password_file))
+        url, login = Url.parse(self.url), self._login()
         run = Run(self.label, publish, self.stall_timeout_s)
         await run.all(await get(url, login, self.connect_timeout_s), login, self.connect_timeout_s, self.poll_s)
+
+    async def look(self) -> list[str]:
+        """Remarks for `check`; raises as `run` does."""
+        return await look(Url.parse(self.url), self._login(), self.connect_timeout_s)
+
+    def _login(self) -> Login:
+        url = Url.parse(self.url)
+        password = password_of(self.password or url.password, self.password_file)
+        return Login(self.username or url.username, password)

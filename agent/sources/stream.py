@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from agent.errors import PermanentError, TransientError
 from agent.sources.http import Connection, Head, Url, connect
 from agent.sources.login import Login
 
 MAX_REDIRECTS = 3
+MAX_CLOCK_S = 3.0
 NO_CAMERA = 66
 PERMISSION = 77
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -66,6 +69,31 @@ async def _ask(url: Url, login: Login, timeout_s: float) -> Answer:
     except BaseException:
         await connection.close()
         raise
+
+
+async def look(url: Url, login: Login, timeout_s: float) -> list[str]:
+    """What `check` remarks on a camera that works: its clock, and whether it asks for a login at all."""
+    remarks = []
+    answer = await get(url, login, timeout_s)
+    await answer.connection.close()
+    if (ahead_s := _clock_ahead_s(answer.head)) is not None and abs(ahead_s) > MAX_CLOCK_S:
+        remarks.append(f"its clock is {abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'behind'}")
+    if login.given:
+        try:
+            open_to_all = await get(url, Login("", ""), timeout_s)
+            await open_to_all.connection.close()
+            remarks.append("shows its pictures without a login, too")
+        except PermanentError:
+            remarks.append(f"lets in by {login.way}")
+    return remarks
+
+
+def _clock_ahead_s(head: Head) -> float | None:
+    """By the answer's Date field, which is in whole seconds; None where it has none."""
+    try:
+        return parsedate_to_datetime(head.get("date")).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _redirected(url: Url, location: str) -> Url:

@@ -1,0 +1,55 @@
+"""`camera-agent snapshot`: one picture of a camera as a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from agent import exits
+from agent.commands.common import die, log_to_stderr, run_async
+from agent.errors import AgentError, UsageError
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE")
+@click.option("-o", "--output", required=True, help="The file to write; - for standard output.")
+@click.option("--after", "after_s", type=click.FloatRange(0, 60), default=0.5, show_default=True, metavar="SECONDS")
+@click.option("--timeout", "limit_s", type=click.FloatRange(0.5, 600), default=15.0, show_default=True)
+def snapshot(source: str, output: str, after_s: float, limit_s: float) -> None:
+    """Write one picture of SOURCE (as `watch` takes it), as the camera coded it.
+
+    It is taken --after so many seconds of pictures, because exposure takes its time to settle.
+    """
+    from agent import sources, trial
+
+    log_to_stderr("error")
+    try:
+        camera = sources.from_text(source)
+    except AgentError as e:
+        die(e)
+        raise
+    frame = run_async(trial.picture(camera, after_s, limit_s))
+    try:
+        data = trial.as_jpeg(frame)
+        if output == "-":
+            sys.stdout.buffer.write(data)
+            return
+        _write(Path(output), data)
+    except AgentError as e:
+        die(e)
+    size = trial.size_of(frame)
+    click.echo(f"{output}: {f'{size[0]}x{size[1]}, ' if size else ''}{len(data) / 1000:.0f} kB", err=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all; raises UsageError (exit 73)."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        raise UsageError(f"{path}: {(e.strerror or str(e)).lower()}", exits.CANNOT_WRITE) from None
