@@ -62,9 +62,8 @@ def _keyframes(gop_s: float | None, pre_roll_s: float) -> list[str]:
     if gop_s is None:
         return [f"one keyframe within {LIMIT_S / 2:g} s: events can only begin there; let the camera send more"]
     if gop_s > pre_roll_s:
-        return [
-            f"a keyframe each {gop_s:.1f} s only, pre_roll_s is {pre_roll_s:g}: events begin up to {gop_s:.1f} s early"
-        ]
+        early = f"pre_roll_s is {pre_roll_s:g}, but events begin up to {gop_s:.1f} s before the motion"
+        return [f"a keyframe each {gop_s:.1f} s only: {early}"]
     return [f"a keyframe each {gop_s:.1f} s"]
 
 
