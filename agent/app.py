@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,15 +124,28 @@ class Analyser:
     def __init__(self, settings: MotionSettings) -> None:
         self._settings = settings
         self._judge: Callable[[Frame], Decision] | None = None
+        self._last = Decision(False)
 
     def __call__(self, frame: Frame) -> Decision:
         if self._judge is None:
-            from agent import motion
-            from agent.motion.luma import luma
-
-            detector = motion.create(self._settings)
-            self._judge = lambda f: detector.update(luma(f), f.pts_ns / 1e9)
+            self._judge = self._make()
         return self._judge(frame)
+
+    def _make(self) -> Callable[[Frame], Decision]:
+        from agent import motion
+        from agent.motion.eye import Eye
+
+        detector, eye = motion.create(self._settings), Eye()
+
+        def judge(frame: Frame) -> Decision:
+            plane = eye.see(frame)
+            if plane is None:
+                return self._last  # what was not looked at inherits, as frames between two looks do
+            last, self._last = self._last, detector.update(plane, frame.pts_ns / 1e9)
+            begins = self._last.moving and not last.moving
+            return replace(self._last, still=eye.still()) if begins else self._last
+
+        return judge
 
 
 @dataclass(slots=True)

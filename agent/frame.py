@@ -62,13 +62,15 @@ class Decision:
     """What the detector says of one frame.
 
     `score` is the share of the picture that moves (0..1); `boxes` are where; `reason` is one word for
-    why (`motion`) or why not (`still`, `learning`, `light`, …).
+    why (`motion`) or why not (`still`, `learning`, `light`, …). `still`, where motion begins: a JPEG made of
+    the picture, when the camera's own are none.
     """
 
     moving: bool
     score: float = 0.0
     boxes: tuple[Box, ...] = ()
     reason: str = "still"
+    still: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,8 +251,11 @@ class Pipeline:
     def _show(self, opened: Opened) -> None:
         """The picture that fired leaves before the clips: also over a slow line it is there in a moment."""
         frame = self._judged
-        if frame is not None and frame.codec is Codec.JPEG and not opened.follows:
-            self.spool.put(ItemType.STILL, opened.event, frame.wall_ns, frame.data, Worth.HEAD)
+        if frame is None or opened.follows:
+            return
+        data = frame.data if frame.codec is Codec.JPEG else opened.decision.still
+        if data:
+            self.spool.put(ItemType.STILL, opened.event, frame.wall_ns, data, Worth.HEAD)
 
 
 def way_keys(sinks: list[Sink]) -> list[str]:
