@@ -39,7 +39,11 @@ class Api:
         camera = ROOT + "/cameras/{camera}"
         item = camera + f"/items/{{item:{ITEM_PATH}}}"
         event = ROOT + f"/events/{{id:{EVENT_ID}}}"
-        page = {"camera": {"type": "string"}, "limit": LIMIT, "before": {"type": "string", "maxLength": 60}}
+        page = {
+            "camera": {"type": "string"},
+            "limit": LIMIT,
+            "before": {"type": "string", "pattern": r"^-?\d{1,18}-\d{1,18}$"},
+        }
         see = Access.VIEWER
 
         def get(path: str, handler: Any, summary: str, **op: Any) -> None:

@@ -68,7 +68,9 @@ class Manage:
         routes.add("GET", ROOT + "/shares", mine, self._list_shares, Op("Your links", shapes.SharesJson))
         revoke = Op("The link opens no more", status=204)
         routes.add("DELETE", ROOT + r"/shares/{share:\d{1,15}}", mine, self._revoke, revoke)
-        paired = Op("An agent's token for its pairing code, once", shapes.PairedJson, 200, shapes.PairingCode)
+        paired = Op(
+            "An agent's token for its pairing code, once", shapes.PairedJson, 200, shapes.PairingCode, errors=(410, 429)
+        )
         routes.add("POST", "/v1/pair", Access.TOKEN, self._pair, paired)
 
     async def _handover(self, request: web.Request, keys: Keys, status: int) -> web.Response:
