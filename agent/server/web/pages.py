@@ -74,6 +74,7 @@ class Pages:
 
     def add_to(self, routes: Routes) -> None:
         routes.add("GET", "/", Access.VIEWER, self._index)
+        routes.add("GET", "/settings", Access.ACCOUNT, self._settings)
         routes.add("GET", "/static/{name}", Access.OPEN, self._static.handle)
         routes.add("GET", "/favicon.ico", Access.OPEN, self._icon)
         routes.add("GET", "/j/{code}", Access.OPEN, self._join)
@@ -117,6 +118,9 @@ class Pages:
 
     async def _index(self, request: web.Request) -> web.Response:
         return self._static.answer(request, "index.html")
+
+    async def _settings(self, request: web.Request) -> web.Response:
+        return self._static.answer(request, "settings.html")
 
     async def _icon(self, request: web.Request) -> web.Response:
         return self._static.answer(request, "icon.svg")

@@ -1,7 +1,9 @@
 // Puts the page together: cameras, events and the stream of news that keeps them current.
 import { $, api, minute, pill } from "./dom.js";
 import * as events from "./events.js";
+import { box, sent, wanted } from "./handover.js";
 import { showCameras, showMotion, tickCameras } from "./live.js";
+import { startMarks } from "./marks.js";
 import { player } from "./player.js";
 
 const cameras = new Map(), moving = new Map();
@@ -16,7 +18,7 @@ function changed(event) {
 
 function drawCameras() {
   const list = [...cameras.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  showCameras(list, owner);
+  showCameras(list);
   events.showFilter(list.map((c) => c.name));
 }
 
@@ -36,7 +38,10 @@ function cameraNews(camera) {
   if (camera.state === "deleted") {
     cameras.delete(camera.name);
     events.forget(camera.name);
-  } else cameras.set(camera.name, camera);
+  } else if (!cameras.has(camera.name)) {
+    refresh(); // whose it is, the news does not say
+    return;
+  } else cameras.set(camera.name, { ...cameras.get(camera.name), ...camera });
   drawCameras();
 }
 
@@ -74,15 +79,11 @@ function startAdding() {
     $("adding").showModal();
   });
   for (const id of ["adding-cancel", "added-done"]) $(id).addEventListener("click", () => $("adding").close());
-  $("adding").addEventListener("close", () => { $("added-line").textContent = ""; });
+  $("adding").addEventListener("close", () => $("added-box").replaceChildren());
   $("adding-form").addEventListener("submit", async (e) => {
     e.preventDefault();
     try {
-      const headers = { "Content-Type": "application/json" };
-      const body = JSON.stringify({ name: $("new-name").value.trim() });
-      const made = await api("/cameras", { method: "POST", headers, body });
-      const to = made.url.replace("://", `://:${made.token}@`);
-      $("added-line").textContent = `camera-agent run --source SOURCE --name ${made.name} --to ${to}`;
+      $("added-box").replaceChildren(box(await api("/cameras", sent("POST", wanted($("adding-form"))))));
       $("adding-form").hidden = true;
       $("added").hidden = false;
       refresh();
@@ -95,7 +96,9 @@ function startAdding() {
 
 async function start() {
   const about = await api("/about");
-  owner = about.role === "owner";
+  owner = about.role === "owner" || about.role === "member";
+  $("settings").hidden = about.role === "guest";
+  startMarks({ mine: (name) => cameras.get(name)?.mine });
   showNotes(about.notes);
   if (owner) startAdding();
   $("no-cameras-more").textContent = owner ? "Add one, or start an agent on this server." : "It appears here by itself.";

@@ -12,7 +12,7 @@ const seen = new IntersectionObserver((entries) => {
 });
 
 class LiveView {
-  constructor(camera, owner) {
+  constructor(camera) {
     this.camera = camera;
     this.arrived = 0;
     this.times = [];
@@ -30,7 +30,7 @@ class LiveView {
     this.node = el("figure", { class: "camera", "data-camera": camera.name }, this.screen,
       el("figcaption", { class: "row" }, el("span", { class: "name" }, camera.name), this.state, this.motion,
         el("span", { class: "grow" }), full));
-    if (owner) {
+    if (camera.mine) {
       const remove = el("button", { type: "button", class: "quiet full", onclick: () => this.remove() }, "Delete");
       this.node.lastChild.append(remove);
     }
@@ -141,13 +141,13 @@ class LiveView {
 }
 
 /** Show these cameras, keeping the pictures of those that were there. */
-export function showCameras(cameras, owner) {
+export function showCameras(cameras) {
   for (const [name, view] of views) {
     if (!cameras.some((c) => c.name === name)) { view.end(); views.delete(name); }
   }
   for (const camera of cameras) {
     if (views.has(camera.name)) { views.get(camera.name).camera = camera; continue; }
-    const view = new LiveView(camera, owner);
+    const view = new LiveView(camera);
     views.set(camera.name, view);
     $("cameras").append(view.node);
   }

@@ -1,6 +1,7 @@
 // Plays an event: fetches its clips and draws the camera's pictures at the pace they were taken.
 import { $, api, clock, day, share, size } from "./dom.js";
 import { shown } from "./events.js";
+import { showMarks } from "./marks.js";
 import { clipFrames, draw, JPEG } from "./wire.js";
 
 const KEEP = 24, LONGEST_GAP_MS = 1000;
@@ -62,6 +63,7 @@ class Player {
   title() {
     const e = this.event;
     $("player-title").textContent = `${e.camera}, ${day(e.start_ms)} ${clock(e.start_ms)}`;
+    showMarks(e);
     $("player-state").hidden = e.state !== "open";
     $("what").textContent = `${e.frames} pictures · ${size(e.bytes)} · biggest motion ${share(e.peak)} of the picture`;
   }

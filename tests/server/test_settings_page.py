@@ -1,0 +1,89 @@
+"""The pages for adding, sharing and inviting, in Chromium, as their reader uses them."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from agent.server.app import CameraServer
+from tests.server.conftest import Start
+from tests.server.people import PASSWORD, basic
+from tests.server.pictures import jpeg
+from tests.server.test_page import CHROMIUM, until
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"NO BROWSER at {CHROMIUM}: the pages are NOT tested")
+
+
+async def become_owner(page: Page, server: CameraServer) -> list[str]:
+    """Through the set-up form; the list fills with what the browser complains of."""
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: complaints.append(str(e)))
+    await page.goto(server.setup_link() or "")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_label("The same again").fill(PASSWORD)
+    await page.get_by_role("button", name="Become the owner").click()
+    return complaints
+
+
+async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
+    server = await start(ftp_port=0)
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": 1100, "height": 900})
+        complaints = await become_owner(page, server)
+        page.on("dialog", lambda d: d.accept())
+
+        # Add a camera from the first page; its box has everything.
+        await page.get_by_role("button", name="Add a camera").click()
+        await page.get_by_label("Name (").fill("porch")
+        await page.get_by_label("It ends").select_option(label="in a day")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await page.locator("#added-box .handover").wait_for()
+        lines = await page.locator("#added-box .line code").all_text_contents()
+        assert {line.split()[0] for line in lines if line} >= {"curl", "ffmpeg", "camera-agent"}
+        assert any(line.startswith("curl -T picture.jpg ftp://") for line in lines)
+        upload = next(line for line in lines if line.endswith("/v1/cam/porch/picture/"))
+        login = next(line for line in lines if line.startswith("curl -u")).split()[2].split(":")
+        await page.get_by_role("button", name="Done").click()
+        assert await page.locator("#added-box").inner_text() == ""
+
+        # A camera uploads; the event plays, is kept and shared.
+        url = upload.split()[-1]
+        async with aiohttp.ClientSession(headers=basic(*login)) as http:
+            assert (await http.put(url, data=jpeg(3))).status == 201
+        await page.locator(".event").first.click()
+        await page.get_by_role("button", name="Keep").click()
+        await page.get_by_role("button", name="Kept").wait_for()
+        await page.get_by_role("button", name="Share", exact=True).click()
+        await until(page, "document.getElementById('shared').textContent.includes('/s/')")
+        shared = await page.locator("#shared").inner_text()
+        stranger = await (await browser.new_context()).new_page()
+        await stranger.goto(shared)
+        await until(stranger, "document.querySelector('img.film').naturalWidth === 160")
+        await stranger.goto(server.urls()[0])
+        assert "/login" in stranger.url
+
+        # The settings page: storage, an invitation, a token, the share's views, and the end.
+        await page.goto(server.urls()[0] + "settings")
+        await page.get_by_text("1 events").wait_for()
+        await page.get_by_text("opened 1 times").wait_for()
+        await page.get_by_placeholder("my script").fill("my script")
+        await page.get_by_role("button", name="Make").click()
+        token = await page.locator("#token-made code").inner_text()
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as http:
+            assert (await http.get(server.urls()[0] + "api/v1/cameras/porch")).status == 200
+        await page.get_by_role("button", name="Invite somebody").click()
+        link = await page.locator("#invited code").inner_text()
+        await stranger.goto(link)
+        await stranger.get_by_label("Your name here").fill("ben")
+        await stranger.get_by_label("Password").fill(PASSWORD)
+        await stranger.get_by_label("The same again").fill(PASSWORD)
+        await stranger.get_by_role("button", name="Make my account").click()
+        await stranger.get_by_text("No camera yet").wait_for()
+        await page.locator("#cameras-list").get_by_role("button", name="Delete").click()
+        await page.get_by_text("None yet").wait_for()
+        assert not (server.settings.store_path / "items" / "porch").exists()
+        assert complaints == []
+        await browser.close()
