@@ -46,8 +46,9 @@ class KeepingSink:
 
     async def run(self, feed: Feed) -> None:
         feed.up()
+        session = feed.outbox.session()
         while True:
-            self.items.append(await feed.outbox.after(len(self.items)))
+            self.items.append(await session.take())
             feed.outbox.ack(len(self.items))
 
 
@@ -68,7 +69,8 @@ async def test_a_frozen_camera_is_an_event_record_and_no_error(tmp_path: Path) -
     settings = EventSettings(frozen_after_s=0.05)
     pipeline = Pipeline("porch", source, [sink], analyse=None, events=settings, observer=observe)
     run = asyncio.create_task(pipeline.run())
-    await over.wait()
+    async with asyncio.timeout(30):
+        await over.wait()
     await pipeline.stop()
     run.cancel()
     await asyncio.gather(run, cam.close(), return_exceptions=True)

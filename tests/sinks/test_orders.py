@@ -48,21 +48,21 @@ async def test_a_repeat_is_refused_also_over_another_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "error"),
+    ("changed", "error"),
     [
-        (cmd(exp_s=-1), "expired"),
-        (cmd(exp_s=None), "needs its end"),
-        (cmd(exp_s=3700), "more than an hour"),
-        (cmd(id_=7), "needs an id"),
-        (cmd(id_="x" * 65), "needs an id"),
-        (cmd(do="reboot"), "no such command"),
-        (cmd(do=["snapshot"]), "no such command"),
-        (cmd(do="arm"), "no such command"),
+        ({"exp_s": -1}, "expired"),
+        ({"exp_s": None}, "needs its end"),
+        ({"exp_s": 3700}, "more than an hour"),
+        ({"id_": 7}, "needs an id"),
+        ({"id_": "x" * 65}, "needs an id"),
+        ({"do": "reboot"}, "no such command"),
+        ({"do": ["snapshot"]}, "no such command"),
+        ({"do": "arm"}, "no such command"),
     ],
 )
-async def test_what_is_not_obeyed(body: dict[str, Any], error: str) -> None:
+async def test_what_is_not_obeyed(changed: dict[str, Any], error: str) -> None:
     box, done = orders()
-    answer = await box.obey(body)
+    answer = await box.obey(cmd(**changed))
     assert not answer["ok"] and error in answer["error"] and not done
 
 
