@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Le
 
 from agent import __version__, config, remote, sinks, sources, status
 from agent.config import REQUIRED, Field, LogSettings
@@ -84,20 +86,14 @@ def _fields() -> Mapping[str, Field]:
         "sinks": Field(kinds=sinks.KINDS, many="list", default=()),
         "server": Field(lazy=_Lazy("agent.server.app", "ServerSettings")),
         "spool": Field(cls=SpoolSettings, default=SpoolSettings()),
-        "outbox_mib": Field(cls=int, default=32),
+        "outbox_mib": Field(cls=Annotated[int, Ge(1), Le(4096)], default=32),
         "log": Field(cls=LogSettings, default=LogSettings()),
     }
 
 
 def load(path: Path) -> AgentConfig:
     """The agent's configuration from a YAML file; raises ConfigError with all problems at once."""
-    values = config.read_file(path, _fields())
-    if not values["cameras"]:
-        raise ConfigError(f"{path}: 'cameras' names no camera")
-    if not values["sinks"] and values["server"] is None:
-        raise ConfigError(f"{path}: nowhere to send to: give 'sinks' or an embedded 'server'")
-    if not 1 <= values["outbox_mib"] <= 4096:
-        raise ConfigError(f"{path}: outbox_mib must be 1 to 4096")
+    values = config.read_file(path, _fields(), _check)
     cameras = tuple(CameraConfig(name, **fields) for name, fields in values["cameras"].items())
     return AgentConfig(
         cameras,
@@ -109,12 +105,21 @@ def load(path: Path) -> AgentConfig:
     )
 
 
+def _check(values: dict[str, Any], complain: config.Complain) -> None:
+    if not values["cameras"]:
+        complain("cameras", "names no camera")
+    if not values["sinks"] and values["server"] is None:
+        complain("", "nowhere to send to: give 'sinks' or an embedded 'server'")
+
+
 def quick(source: str, to: str, name: str = "camera") -> AgentConfig:
     """The configuration of `run --source URL --to URL`; raises UsageError."""
-    scheme = to.partition("://")[0].lower()
-    if scheme not in ("ws", "wss"):
-        raise UsageError(f"--to {to.partition('@')[2] or to}: expected ws://… or wss://…")
-    sink = sinks.KINDS["websocket"].load()(url=to)  # type: ignore[call-arg]
+    if not config.NAME.fullmatch(name):
+        raise UsageError(f"--name '{name}' is no name (a-z, 0-9 and -, at most 63)")
+    try:
+        sink = sinks.KINDS["websocket"].load()(url=to)  # type: ignore[call-arg]
+    except ConfigError as e:
+        raise UsageError(f"--to: {e}") from None
     return AgentConfig((CameraConfig(name, sources.from_text(source)),), (sink,), spool=SpoolSettings())
 
 

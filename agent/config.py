@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from agent.errors import ConfigError
 
 Complain = Callable[[str, str], None]
-"""Told where (`routes[2].to`) and what is wrong there."""
+"""Told where (`routes[2].to`, "" for the file) and what is wrong there."""
 Check = Callable[[dict[str, Any], Complain], None]
 
 
@@ -63,7 +63,7 @@ class Field:
     when the key is missing; REQUIRED if it may not be.
     """
 
-    cls: type[Any] | None = None
+    cls: Any = None
     kinds: Mapping[str, Loadable] | None = None
     many: str = ""
     default: Any = None
@@ -83,6 +83,17 @@ class LogSettings:
 
 
 REQUIRED: Any = object()
+MAX_FILE_BYTES = 1024 * 1024
+SHOWN = 160
+"""Letters of a line that an error shows."""
+_SECRET = re.compile(
+    r"""(?ix)
+    ^\s* (?:-\s+)? ["']?(?:password|token|secret)["']? \s*:\s* (\S.*)  # to the line's end
+    | (?:password|token|secret)["']? \s*:\s* ("(?:\\.|[^"\\])*"? | '[^']*'? | [^,}\]]+)  # within {braces}
+    | :// ([^/@\s"']*) @
+    | [?&] [^=&\s]* = ([^&\s"',}]+)
+    """
+)
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -104,9 +115,10 @@ class Reader:
         values: dict[str, Any] = {}
         node = self._compose()
         if node is not None:
+            self._places[""] = node
             values = self._section(node, fields, "")
         if check is not None and not self.problems:
-            check(values, lambda where, text: self._error(self._places[where], f"{where}: {text}"))
+            check(values, lambda where, text: self._error(self._places[where], f"{where}: {text}" if where else text))
         if self.problems:
             raise ConfigError("\n".join(self._show(p) for p in sorted(self.problems, key=_place)))
         return values
@@ -134,7 +146,8 @@ class Reader:
     def _keys(self, node: yaml.Node, known: Sequence[str], where: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         """The mapping's known keys; complains of what is no mapping, unknown or stands twice."""
         if not isinstance(node, yaml.MappingNode):
-            self._error(node, f"{where or 'the file'}: expected a mapping of keys ({', '.join(known)})")
+            keys = f" ({', '.join(known)})" if known else ""
+            self._error(node, f"{where or 'the file'}: expected a mapping of keys{keys}")
             return {}
         found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for key_node, value_node in node.value:
@@ -161,6 +174,7 @@ class Reader:
         return values
 
     def _many(self, node: yaml.Node, field: Field, where: str) -> Any:
+        self._places[where] = node
         if field.many == "list":
             if not isinstance(node, yaml.SequenceNode):
                 self._error(node, f"{where}: expected a list (lines that start with '- ')")
@@ -204,7 +218,7 @@ class Reader:
     def _object(self, node: yaml.Node, cls: type[Any], where: str, extra: tuple[str, ...]) -> Any:
         names = tuple(f.name for f in dataclasses.fields(cls) if f.init)
         found = self._keys(node, (*extra, *names), where)
-        data = {k: _construct(v) for k, (_, v) in found.items() if k not in extra}
+        data = {k: self._construct(v) for k, (_, v) in found.items() if k not in extra}
         self._places.update({f"{where}.{k}": v for k, (_, v) in found.items()})
         try:
             return TypeAdapter(cls).validate_python(data)
@@ -214,27 +228,43 @@ class Reader:
             for err in e.errors():
                 key = str(err["loc"][0]) if err["loc"] else ""
                 at = found[key][1] if key in found else node
-                text = f"missing key '{where}.{key}'" if err["type"].startswith("missing") else _say(err["msg"])
-                self._error(at, text if err["type"].startswith("missing") else f"{where}.{key}: {text}")
+                missing = err["type"].startswith("missing")
+                self._error(at, f"missing key '{where}.{key}'" if missing else f"{where}.{key}: {_say(err, at)}")
         return None
 
     def _plain(self, node: yaml.Node, cls: Any, where: str) -> Any:
         try:
-            return TypeAdapter(cls).validate_python(_construct(node))
+            return TypeAdapter(cls).validate_python(self._construct(node))
         except ValidationError as e:
-            self._error(node, f"{where}: {_say(e.errors()[0]['msg'])}")
+            self._error(node, f"{where}: {_say(e.errors()[0], node)}")
             return None
 
+    def _construct(self, node: yaml.Node) -> Any:
+        loader = _Loader("")
+        try:
+            return loader.construct_document(node)
+        except yaml.MarkedYAMLError as e:
+            self._error(node, f"not a plain value: {e.problem}")
+            return None
+        finally:
+            loader.dispose()
+
     def _show(self, p: Problem) -> str:
-        line = self.lines[p.line - 1] if p.line <= len(self.lines) else ""
-        caret = " " * (p.column - 1) + "^" * max(1, min(p.width, len(line) - p.column + 1))
+        line = _masked(self.lines[p.line - 1]) if p.line <= len(self.lines) else ""
+        left = max(0, p.column - 1 - SHOWN // 2)  # a long line is shown around its error
+        line, column = line[left : left + SHOWN], p.column - left
+        caret = " " * (column - 1) + "^" * max(1, min(p.width, len(line) - column + 1))
         return f"{self.path}:{p.line}:{p.column}: error: {p.text}\n{p.line:6d} | {line}\n       | {caret}"
 
 
 def read_file(path: Path, fields: Mapping[str, Field], check: Check | None = None) -> dict[str, Any]:
     """The values of a YAML file after `fields` and `check`; raises ConfigError that shows every problem."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as f:
+            data = f.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: longer than {MAX_FILE_BYTES} bytes")
+        text = data.decode("utf-8")
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}") from None
     except UnicodeDecodeError as e:
@@ -242,12 +272,14 @@ def read_file(path: Path, fields: Mapping[str, Field], check: Check | None = Non
     return Reader(str(path), text).read(fields, check)
 
 
-def _construct(node: yaml.Node) -> Any:
-    loader = _Loader("")
-    try:
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
+def _masked(line: str) -> str:
+    """The line without its secrets, at the same width: errors go to logs."""
+
+    def stars(found: re.Match[str]) -> str:
+        at, end = (n - found.start() for n in found.span(found.lastindex or 0))
+        return found[0][:at] + "*" * (end - at) + found[0][end:]
+
+    return _SECRET.sub(stars, line)
 
 
 def _suggest(word: str, known: Sequence[str], otherwise: str = "") -> str:
@@ -256,8 +288,11 @@ def _suggest(word: str, known: Sequence[str], otherwise: str = "") -> str:
     return hint + otherwise.format(", ".join(known))
 
 
-def _say(message: str) -> str:
+def _say(error: Any, node: yaml.Node) -> str:
     """pydantic's sentence, starting small as ours do."""
+    if error["type"] == "string_type":
+        return "expected text" + (": write it in quotes" if isinstance(node, yaml.ScalarNode) and node.value else "")
+    message = str(error["msg"])
     return message[:1].lower() + message[1:]
 
 

@@ -64,8 +64,8 @@ def test_all_errors_come_at_once_in_the_files_order(tmp_path: Path) -> None:
     [
         ("", "the file is empty"),
         ("cameras: [", "not YAML"),
-        ("cameras: {}\nsinks: []", "'cameras' names no camera"),
-        ("cameras:\n  a: {source: {type: demo}}\n", "nowhere to send to"),
+        ("cameras: {}\nsinks: []", "config.yaml:1:10: error: cameras: names no camera"),
+        ("cameras:\n  a: {source: {type: demo}}\n", "config.yaml:1:1: error: nowhere to send to"),
         (
             "cameras:\n  a: {source: {type: demo}}\n  a: {source: {type: demo}}\n",
             "key 'a' stands twice, first in line 2",
@@ -78,12 +78,53 @@ def test_all_errors_come_at_once_in_the_files_order(tmp_path: Path) -> None:
             GOOD.replace("pre_roll_s: 3", "pre_roll_s: 0, post_roll_s: 1, merge_gap_s: 5"),
             "frames between merged events",
         ),
+        (GOOD.replace("token: abc", "token: 123"), "sinks[0].token: expected text: write it in quotes"),
+        (GOOD.replace("sensitivity: 7", "sensitivity: !odd 7"), "config.yaml:5:27: error: not a plain value"),
+        (GOOD.replace("ws://", "http://"), "sinks[0]: url: expected ws://host[:port] or wss://host[:port]"),
+        (GOOD.replace("127.0.0.1:2", "127.0.0.1:99999"), "sinks[0]: url: expected ws://"),
         (GOOD + "log: {level: loud}\n", "level 'loud' is not one of"),
-        (GOOD + "outbox_mib: 0\n", "outbox_mib must be 1 to 4096"),
+        (GOOD + "outbox_mib: 0\n", "outbox_mib: input should be greater than or equal to 1"),
     ],
 )
 def test_each_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:
     assert message in "\n".join(errors(tmp_path, text))
+
+
+def test_a_file_without_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: longer than"):
+        app.load(Path("/dev/zero"))
+
+
+def test_a_long_line_is_shown_around_its_error(tmp_path: Path) -> None:
+    lines = errors(tmp_path, f"cameras: {{{' ' * 5000}a: {{source: {{type: demos}}}}{' ' * 5000}}}\nserver: {{}}\n")
+    assert "unknown type 'demos', did you mean 'demo'?" in lines[0]
+    assert max(map(len, lines[1:])) < 200
+    at = lines[2].index("^")
+    assert lines[1][at : at + 5] == "demos"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'source: {type: mjpeg, url: "http://admin:hunter2@127.0.0.1:1/video.cgi", x: 1}',
+        "source: {type: mjpeg, url: http://h/?user=admin&pwd=hunter2, x: 1}",
+        "source: {type: dcs920, host: h, password: hunter2, x: 1}",
+        "source: {type: dcs920, host: h, 'password' : 'one hunter2', x: 1}",
+        "source: {type: dcs920, host: h, password: [hunter2], x: 1}",
+        'source: {type: dcs920, host: h, password: "\\"hunter2", x: 1}',
+    ],
+)
+def test_an_error_beside_a_secret_does_not_show_it(tmp_path: Path, line: str) -> None:
+    lines = errors(tmp_path, f"cameras:\n  a:\n    {line}\nserver: {{}}\n")
+    assert "hunter2" not in "\n".join(lines)
+    shown, carets = next((lines[i + 1], lines[i + 2]) for i, found in enumerate(lines) if "unknown key 'x'" in found)
+    assert shown[carets.index("^")] == "x" and shown.endswith(", x: 1}")
+
+
+def test_an_error_at_a_secret_does_not_show_it(tmp_path: Path) -> None:
+    source = "type: dcs920\n      host: h\n      password: hunter2, hunter2\n      password: hunter2 hunter2\n"
+    lines = errors(tmp_path, f"cameras:\n  a:\n    source:\n      {source}server: {{}}\n")
+    assert "key 'password' stands twice" in lines[0] and "hunter2" not in "\n".join(lines)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -37,12 +37,14 @@ class HttpSink:
     token_file: str | None = None
     ca_file: str | None = None
 
+    def __post_init__(self) -> None:
+        check_scheme(self.url, "http", "https")
+
     @property
     def label(self) -> str:
         return label_of(self.url)
 
     async def run(self, feed: Feed) -> None:
-        check_scheme(self.url, "http", "https")
         token = secret(self.label, self.token, self.token_file, self.url)
         async with HttpLine(self.label, {"Authorization": f"Bearer {token}"}, self.ca_file) as line:
             await _Upload(line, feed, self.label, f"{bare(self.url)}/v1/cam/{quote(feed.camera)}").run()

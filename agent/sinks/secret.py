@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from agent.errors import PermanentError
-from agent.exits import CONFIG, PERMISSION
+from agent.errors import ConfigError, PermanentError
+from agent.exits import PERMISSION
 
 
 def label_of(url: str) -> str:
@@ -46,7 +46,11 @@ def secret(label: str, value: str, file: str | None, url: str) -> str:
 
 
 def check_scheme(url: str, *schemes: str) -> None:
-    """Raises PermanentError (exit 78) for an address of another kind or without a host."""
-    parts = urlsplit(url)
-    if parts.scheme not in schemes or not parts.hostname:
-        raise PermanentError(f"{label_of(url)}: expected {' or '.join(f'{s}://host…' for s in schemes)}", CONFIG)
+    """Raises ConfigError for an address of another kind, without a host or with an impossible port."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in schemes and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"url: expected {' or '.join(f'{s}://host[:port]' for s in schemes)}")

@@ -35,12 +35,14 @@ class WebSocketSink:
     token: str = field(default="", repr=False)
     token_file: str | None = None
 
+    def __post_init__(self) -> None:
+        check_scheme(self.url, "ws", "wss")
+
     @property
     def label(self) -> str:
         return label_of(self.url)
 
     async def run(self, feed: Feed) -> None:
-        check_scheme(self.url, "ws", "wss")
         token = secret(self.label, self.token, self.token_file, self.url)
         async with aiohttp.ClientSession() as http:
             ws = await self._connect(http, f"{bare(self.url)}/v1/cam/{quote(feed.camera)}/stream", token)
