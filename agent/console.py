@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from agent import __version__, cloudevents
 from agent.motion import MotionSettings
@@ -20,28 +21,37 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 class Console:
-    """Events as JSON lines on stdout with `json`, everything else to stderr; a live line on a terminal only."""
+    """Events as JSON lines on stdout with `json`, everything else to stderr; a live line on a terminal only.
 
-    def __init__(self, json: bool = False) -> None:
+    When it cannot write any more (the terminal is closed, the reader of the pipe has gone), `gone` is called once
+    with the reason, and what is said from then on is lost.
+    """
+
+    def __init__(self, json: bool = False, gone: Callable[[OSError], None] = lambda e: None) -> None:
         self._json = json
-        self._out = sys.stderr if json else sys.stdout
+        self._gone = gone
+        self._out = (sys.stderr if json else sys.stdout) or open(os.devnull, "w")  # noqa: SIM115
         self._live = self._out.isatty() and os.environ.get("TERM") != "dumb"
         self._line = ""
         self._history: deque[float] = deque(maxlen=16)
         self._sampled = 0.0
 
+    def _write(self, out: TextIO, text: str) -> None:
+        try:
+            out.write(text)
+            out.flush()
+        except OSError as e:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # what is still buffered must go somewhere
+            self._gone(e)
+
     def say(self, text: str) -> None:
         """A line; the live line makes way for it."""
-        if self._line:
-            self._out.write("\r\x1b[K")
-            self._line = ""
-        self._out.write(text + "\n")
-        self._out.flush()
+        clear, self._line = "\r\x1b[K" if self._line else "", ""
+        self._write(self._out, f"{clear}{text}\n")
 
     def event(self, kind: str, camera: str, data: dict[str, Any], wall_ns: int) -> None:
         if self._json:
-            sys.stdout.write(cloudevents.event(kind, camera, data, wall_ns=wall_ns) + "\n")
-            sys.stdout.flush()
+            self._write(sys.stdout, cloudevents.event(kind, camera, data, wall_ns=wall_ns) + "\n")
 
     def hello(
         self,
@@ -63,19 +73,22 @@ class Console:
         self.say(f"  here     {here}   opens once, for 5 minutes")
         if phone:
             self.say(f"  phone    {phone}   one phone, 5 minutes" + (", then press r" if self._live else ""))
-            if self._live:
-                self.qr(phone)
+            self._qr(phone)
         self.say("")
 
-    def qr(self, url: str) -> None:
-        """The link, and as a picture for a phone's camera on a terminal."""
+    def link(self, url: str) -> None:
+        """A new link, and as a picture for a phone's camera on a terminal."""
+        self.say(f"  {url}")
+        self._qr(url)
+
+    def _qr(self, url: str) -> None:
+        if not self._live:
+            return
         import segno
 
-        self.say(f"  {url}")
-        if self._live:
-            self._out.write("\n")
-            segno.make(url, error="l", boost_error=False).terminal(out=self._out, compact=True, border=1)
-            self._out.flush()
+        picture = io.StringIO()
+        segno.make(url, error="l", boost_error=False).terminal(out=picture, compact=True, border=1)
+        self.say("\n" + picture.getvalue().rstrip("\n"))
 
     def motion(self, what: Closed, seconds: float, page: str) -> None:
         when = time.strftime("%H:%M:%S", time.localtime(what.wall_ns / 1e9))
@@ -90,15 +103,15 @@ class Console:
         c = pipeline.counters
         parts = [f" LIVE  {pipeline.name} {pipeline.fps:.1f} fps"]
         if not pipeline.health.up:
-            parts = [f" AWAY  {pipeline.name}: {pipeline.health.error or 'waiting for the first picture'}"]
+            state = "AWAY" if pipeline.started.is_set() else "WAIT"
+            parts = [f" {state}  {pipeline.name}: {pipeline.health.error or 'for the first picture'}"]
         elif shutil.get_terminal_size().columns >= 60:
             parts.append(spark)
         state = "recording" if pipeline.recorder.event else "no motion"
         parts += [state, count(c.events, "event"), count(viewers, "viewer"), f"ends in {span(left_s)}"]
         line = "  ".join(parts)[: shutil.get_terminal_size().columns - 1]
-        self._out.write("\r\x1b[K" + line)
-        self._out.flush()
         self._line = line
+        self._write(self._out, "\r\x1b[K" + line)
 
     def goodbye(self, seconds: float, c: Counters, links: int, left: str | None, keep: bool) -> None:
         self.say(
@@ -115,7 +128,7 @@ class Console:
     @contextmanager
     def keys(self, on_key: Callable[[str], None]) -> Iterator[None]:
         """Call `on_key` for each key pressed, where there is a terminal in the foreground to press them on."""
-        if not (self._live and sys.stdin.isatty() and os.getpgrp() == os.tcgetpgrp(sys.stdin.fileno())):
+        if not (self._live and sys.stdin and _in_foreground(sys.stdin.fileno())):
             yield
             return
         import asyncio
@@ -128,7 +141,13 @@ class Console:
         tty.setcbreak(fd)
 
         def pressed() -> None:
-            for key in os.read(fd, 64).decode("latin-1"):
+            try:
+                keys = os.read(fd, 64).decode("latin-1")
+            except OSError:
+                keys = ""
+            if not keys:  # the terminal is closed: it would be readable for ever
+                loop.remove_reader(fd)
+            for key in keys:
                 on_key(key)
 
         loop.add_reader(fd, pressed)
@@ -137,7 +156,16 @@ class Console:
             yield
         finally:
             loop.remove_reader(fd)
-            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+            if _in_foreground(fd):  # a job in the background would be stopped for it
+                termios.tcsetattr(fd, termios.TCSANOW, before)
+
+
+def _in_foreground(terminal: int) -> bool:
+    """Is this a terminal, open, and ours to use?"""
+    try:
+        return os.getpgrp() == os.tcgetpgrp(terminal)
+    except OSError:
+        return False
 
 
 def span(seconds: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import glob
+import logging
 import os
 import shutil
 import signal
@@ -20,7 +22,7 @@ from agent import __version__, cloudevents, sources
 from agent.app import Agent, AgentConfig, CameraConfig
 from agent.console import Console
 from agent.discover import picameras, v4l2
-from agent.errors import PermanentError, TransientError, UsageError
+from agent.errors import AgentError, PermanentError, TransientError, UsageError
 from agent.exits import CANNOT_WRITE, TRY_LATER
 from agent.frozen import Frozen
 from agent.motion import MotionSettings
@@ -34,6 +36,7 @@ FIRST_PICTURE_S = 10.0
 FIND_S = 3.0
 PATIENT_FAILURES = 3
 GIB = 1 << 30
+LEFT = (errno.EPIPE, errno.EIO)  # the reader of the pipe, the terminal
 DIRECTORY = "camera-agent-watch-"
 
 
@@ -121,19 +124,25 @@ def _remove_leftovers(base: str) -> None:
             shutil.rmtree(os.path.dirname(lock), ignore_errors=True)
 
 
+def _repeated(record: logging.LogRecord) -> bool:
+    """Not what ends the command: its last line says it."""
+    return record.levelno < logging.ERROR
+
+
 class Watch:
     """One session from its first line to its last."""
 
     def __init__(self, options: WatchOptions) -> None:
         self.options = options
+        self._until = asyncio.Event()
+        self._unheard: OSError | None = None
+        self.console = Console(options.json, self._gone)
         if options.source:
             self.source, self.why = sources.from_text(options.source), ""
         else:
             self.source, self.why = first_camera()
         self.camera = type(self.source).__name__.removesuffix("Source").lower()
         self.store = Store(options.keep)
-        self.console = Console(json=options.json)
-        self._until = asyncio.Event()
         self._begin = time.monotonic()
         self._ends = self._begin + options.for_s
         self._links = 0
@@ -143,15 +152,27 @@ class Watch:
         loop = asyncio.get_running_loop()
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(s, self._until.set)
+        trouble: AgentError | None = None
         try:
             urls = await self._start()
             try:
                 await self._session(urls)
+            except AgentError as e:
+                trouble = e
             finally:
                 await self.agent.close()
         finally:
             self.store.close()
-        self._goodbye()
+        self._goodbye(trouble)
+        if self._unheard is not None and self._unheard.errno not in LEFT:
+            trouble = UsageError(f"cannot write what there is to say: {self._unheard.strerror}", CANNOT_WRITE)
+        if trouble is not None:
+            raise trouble
+
+    def _gone(self, e: OSError) -> None:
+        """Nobody reads any more what is said: that is an end, too."""
+        self._unheard = e
+        self._until.set()
 
     async def _start(self) -> list[str]:
         """The page's addresses; when nobody asked for a port and the usual one is taken, any free one will do."""
@@ -208,6 +229,7 @@ class Watch:
                 if not work.done():
                     await work
                 await self._until.wait()
+            self._had_a_picture()
         finally:
             for task in (timer, first):
                 task.cancel()
@@ -218,14 +240,25 @@ class Watch:
         """Raise when the camera cannot be had: somebody is waiting in front of the screen."""
         pipeline = self.agent.pipelines[0]
         start = time.monotonic()
-        while not pipeline.started.is_set() and not pipeline.ended.is_set():
-            health = pipeline.health
-            if health.refused:
-                raise PermanentError(health.error, health.exit_code)
-            if health.failures >= PATIENT_FAILURES and time.monotonic() - start > FIRST_PICTURE_S:
-                raise TransientError(health.error)
-            await asyncio.sleep(0.05)
+        supervising = logging.getLogger("agent.supervise")
+        supervising.addFilter(_repeated)
+        try:
+            while not pipeline.started.is_set() and not pipeline.ended.is_set():
+                health = pipeline.health
+                if health.refused:
+                    raise PermanentError(health.error, health.exit_code)
+                if health.failures >= PATIENT_FAILURES and time.monotonic() - start > FIRST_PICTURE_S:
+                    raise TransientError(health.error)
+                await asyncio.sleep(0.05)
+        finally:
+            supervising.removeFilter(_repeated)
         await self._until.wait()
+
+    def _had_a_picture(self) -> None:
+        """Raise when the time is over and the camera never came."""
+        pipeline = self.agent.pipelines[0]
+        if time.monotonic() >= self._ends and not pipeline.started.is_set():
+            raise TransientError(pipeline.health.error or f"{self.source.label}: no picture came")
 
     async def _timer(self) -> None:
         pipeline = self.agent.pipelines[0]
@@ -245,7 +278,7 @@ class Watch:
             self._ends += 900
             self.console.say("15 minutes more")
         elif key == "r":
-            self.console.qr(self.link(self._lan or "127.0.0.1"))
+            self.console.link(self.link(self._lan or "127.0.0.1"))
 
     def _hello(self) -> None:
         end = time.time() + self.options.for_s
@@ -286,7 +319,7 @@ class Watch:
             self.console.event("motion.ended", camera, data | {"why": what.why}, what.end_ns)
             self.console.motion(what, seconds, page)
 
-    def _goodbye(self) -> None:
+    def _goodbye(self, trouble: AgentError | None) -> None:
         pipeline = self.agent.pipelines[0]
         c, outbox = pipeline.counters, pipeline.ways[0].outbox
         assert isinstance(outbox, MemoryOutbox)
@@ -304,6 +337,7 @@ class Watch:
             "dropped_items": outbox.dropped_items,
             "kept": str(self.store.path) if self.store.keep else None,
             "deleted": not left,
-        }
+        } | ({"error": str(trouble)} if trouble else {})
         self.console.event("watch.ended", self.camera, data, time.time_ns())
-        self.console.goodbye(seconds, c, self._links, str(self.store.path) if left else None, self.store.keep)
+        if trouble is None:
+            self.console.goodbye(seconds, c, self._links, str(self.store.path) if left else None, self.store.keep)

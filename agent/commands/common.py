@@ -16,6 +16,8 @@ import click
 from agent import exits
 from agent.errors import AgentError, ConfigError, PermanentError, UsageError
 
+LONGEST_S = 10 * 366 * 86400.0
+
 
 def duration(text: str) -> float:
     """`90`, `45s`, `30m`, `8h`, `1h30m` or `2d` as seconds."""
@@ -26,6 +28,8 @@ def duration(text: str) -> float:
     seconds = ((d * 24 + h) * 60 + m) * 60 + s
     if seconds <= 0:
         raise click.BadParameter(f"'{text}' is no time at all")
+    if seconds > LONGEST_S:
+        raise click.BadParameter(f"'{text}' is longer than ten years")
     return seconds
 
 

@@ -43,12 +43,13 @@ async def refused(code: int, says: str, *args: str, timeout_s: float = 30) -> st
     [
         ("gopher://camera", 66, "'gopher://' is neither a scheme nor a preset"),
         ("nosuchfile.avi", 66, "no such camera: 'nosuchfile.avi'"),
-        ("/dev/video63", 66, "/dev/video63"),
+        ("/dev/video63", 66, "/dev/video63: no such webcam"),
         ("http://", 66, "no such camera"),
     ],
 )
 async def test_an_unknown_source(source: str, code: int, says: str) -> None:
-    await refused(code, says, "watch", source, "--port", "0", "--for", "5s")
+    text = await refused(code, says, "watch", source, "--port", "0", "--for", "5s")
+    assert text.count(says) == 1
 
 
 async def test_a_wrong_password_is_said_once_and_without_it(faulty: Start) -> None:
@@ -72,6 +73,11 @@ async def test_nobody_there() -> None:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     await refused(69, f"127.0.0.1:{port}", "watch", f"http://127.0.0.1:{port}/video.cgi", "--port", "0", timeout_s=40)
+
+
+async def test_nobody_there_all_the_time(tmp_path: Path) -> None:
+    text = await refused(69, "127.0.0.1:1", "watch", "http://127.0.0.1:1/", "--port", "0", "--for", "2s", "--json")
+    assert '"error":"http://127.0.0.1:1/: cannot connect (connection refused)"' in text.splitlines()[1]
 
 
 @pytest.mark.parametrize("fault", ["empty-part@5+3", "truncate@5+3", "corrupt@5+3", "wrong-length@5+3", "no-length"])
@@ -121,7 +127,10 @@ async def test_a_wrong_configuration_shows_all_its_errors(tmp_path: Path) -> Non
     [
         (("run", "--source", "demo"), "give either -c FILE, or --source and --to together"),
         (("run", "--source", "demo", "--to", "ftp://x"), "expected ws://"),
+        (("run", "--source", "demo", "--to", "ws://:x@h:99999"), "expected ws://"),
+        (("run", "--source", "demo", "--to", "ws://h", "--name", "../x"), "'../x' is no name"),
         (("watch", "--for", "never"), "is no duration"),
+        (("watch", "--for", "99999999d"), "longer than ten years"),
         (("watch", "--sensitivity", "11"), "1<=x<=10"),
         (("wach",), "Did you mean 'watch'?"),
         (("simulate", ".", "--fault", "stal"), "stall"),

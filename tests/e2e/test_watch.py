@@ -1,13 +1,17 @@
 """`watch`: says what it does, tells programs in CloudEvents, and leaves nothing behind unless told to keep."""
 
+import asyncio
+import fcntl
 import os
+import shlex
 import signal
 import sqlite3
+import termios
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.product import command, film, running
+from tests.e2e.product import COMMAND, ROOT, command, film, running
 
 KINDS = [
     "camera-agent.watch.started.v1",
@@ -54,6 +58,38 @@ async def test_nothing_is_left_behind(tmp_path: Path, end: int) -> None:
         assert left(tmp_path)
         assert await watch.end(end) == 0
         assert "Nothing is left." in watch.text()
+    assert left(tmp_path) == []
+
+
+async def test_a_closed_terminal_is_a_clean_end(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    with open(tmp_path / "err", "wb") as err:
+        watch = await asyncio.create_subprocess_exec(
+            *COMMAND, "watch", "demo", "--port", "0",
+            stdin=theirs, stdout=theirs, stderr=err, cwd=ROOT, env=os.environ | places(tmp_path),
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    while b"LIVE" not in said:
+        said += await asyncio.to_thread(os.read, ours, 4096)
+    os.close(ours)
+    assert await asyncio.wait_for(watch.wait(), 10) == 0
+    assert (tmp_path / "err").read_bytes() == b"" and left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [("--json | head -n 1", 0, ""), ("| head -n 1", 0, ""), ("> /dev/full", 73, "No space left on device\n")],
+)
+async def test_nobody_reads_it_is_a_clean_end(tmp_path: Path, args: str, code: int, says: str) -> None:
+    watch = await asyncio.create_subprocess_exec(
+        "bash", "-o", "pipefail", "-c", f"{shlex.join(COMMAND)} watch demo --port 0 {args}",
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, cwd=ROOT, env=os.environ | places(tmp_path),
+    )  # fmt: skip
+    _, err = await asyncio.wait_for(watch.communicate(), 60)
+    last = err.decode().rpartition("camera-agent: ")[2] if says else ""
+    assert watch.returncode == code and b"Traceback" not in err and last.endswith(says), err.decode()
     assert left(tmp_path) == []
 
 
