@@ -10,7 +10,10 @@ import click
 
 from agent import __version__
 
-EPILOG = "Exit codes: 0 ok, 2 usage, 66 no such camera, 69 unreachable, 73 cannot write, 77 refused, 78 configuration."
+EPILOG = (
+    "Exit codes: 0 ok, 1 unexpected, 2 usage, 66 no such camera, 69 unreachable, 73 cannot write, "
+    "75 taken by another program, 77 refused, 78 configuration."
+)
 COMMANDS = (
     "watch",
     "run",

@@ -208,9 +208,9 @@ def _file(path: str, fps: float | None) -> Footage:
 
 def _coded(path: str, fps: float | None) -> Footage:
     """A film in some other container: its JPEGs as they are, or its pictures coded anew."""
-    import cv2
-
     video = _packets(path)
+    import cv2  # after `_packets`, which keeps it from chattering
+
     try:
         if not video.isOpened():
             raise _refused(path, "not a video that I can read")

@@ -62,7 +62,7 @@ class Port:
         try:
             sockets = tcp(host, self.number or port)
         except PermanentError as e:
-            raise UsageError(f"{e}; choose another with --port", e.exit_code) from None
+            raise UsageError(f"{e}; choose another (--port, or `port` in the file)", e.exit_code) from None
         self._listeners = [self._dispatcher.listen(sock, "server") for sock in sockets]
         self.number = self._listeners[0].port
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -85,7 +86,8 @@ class SimulatedCamera:
         try:
             self._server = await asyncio.start_server(self._client, host, port, limit=MAX_REQUEST_BYTES)
         except OSError as e:
-            raise UsageError(f"{host}:{port}: cannot listen: {(e.strerror or str(e)).lower()}", CANNOT_LISTEN) from None
+            why = os.strerror(e.errno) if e.errno and e.errno > 0 else str(e)  # asyncio's own text repeats the address
+            raise UsageError(f"{host}:{port}: cannot listen: {why.lower()}", CANNOT_LISTEN) from None
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self.port
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
@@ -260,8 +261,8 @@ class Connection(asyncio.BufferedProtocol):
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno).lower()  # asyncio's own text repeats the address
     return str(error) or type(error).__name__
 
 
@@ -283,5 +284,7 @@ async def connect(url: Url, authorization: str, timeout_s: float) -> Connection:
         raise TransientError(f"no such host: {url.host}") from None
     except ssl.SSLCertVerificationError as e:
         raise PermanentError(f"the certificate is not valid for {url.host} ({e.verify_message})") from None
-    except (OSError, UnicodeError) as e:
+    except UnicodeError:
+        raise TransientError(f"no such host: {url.host}") from None
+    except OSError as e:
         raise TransientError(f"cannot connect ({_why(e)})") from None
