@@ -54,4 +54,9 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "websocket": Kind("agent.sinks.websocket", "WebSocketSink"),
     "http": Kind("agent.sinks.http", "HttpSink"),
+    "put": Kind("agent.sinks.put", "PutSink"),
+    "webdav": Kind("agent.sinks.put", "WebDavSink"),
+    "form": Kind("agent.sinks.form", "FormSink"),
+    "ftp": Kind("agent.sinks.ftp", "FtpSink"),
+    "disk": Kind("agent.sinks.disk", "DiskSink"),
 }

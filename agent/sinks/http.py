@@ -13,8 +13,9 @@ from urllib.parse import quote
 from agent.errors import PermanentError, TransientError
 from agent.frame import Item
 from agent.sinks import Feed
+from agent.sinks.body import BytesBody
 from agent.sinks.drain import Drain
-from agent.sinks.httpline import Answer, BytesBody, HttpLine
+from agent.sinks.httpline import Answer, HttpLine
 from agent.sinks.secret import bare, check_scheme, label_of, secret
 
 log = logging.getLogger(__name__)
@@ -46,19 +47,21 @@ class HttpSink:
 
     async def run(self, feed: Feed) -> None:
         token = secret(self.label, self.token, self.token_file, self.url)
-        async with HttpLine(self.label, {"Authorization": f"Bearer {token}"}, self.ca_file) as line:
-            await _Upload(line, feed, self.label, f"{bare(self.url)}/v1/cam/{quote(feed.camera)}").run()
+        root = f"{bare(self.url)}/v1/cam/{quote(feed.camera)}"
+        headers = {"Authorization": f"Bearer {token}"}
+        async with HttpLine(self.label, headers, self.ca_file) as line, Drain(feed.outbox) as drain:
+            await _Upload(line, feed, drain, self.label, root).run()
 
 
 class _Upload:
     """One run: ask what is there, then an item after the other."""
 
-    def __init__(self, line: HttpLine, feed: Feed, label: str, root: str) -> None:
+    def __init__(self, line: HttpLine, feed: Feed, drain: Drain, label: str, root: str) -> None:
         self._line = line
         self._feed = feed
         self._label = label
         self._root = root
-        self._drain = Drain(feed.outbox)
+        self._drain = drain
         self._part_bytes = PART_BYTES
         self._asked = False
 

@@ -7,73 +7,27 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
 from agent import __version__
 from agent.errors import PermanentError, TransientError
+from agent.sinks.body import BLOCK_BYTES, Body
+from agent.sinks.threads import finished
 
 CONNECT_S = 10.0
 PROGRESS_S = 30.0
-BLOCK_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024
 LONGEST_WAIT_S = 3600.0
 _NOTSENT_LOWAT = 25  # linux/tcp.h: TCP_NOTSENT_LOWAT
 
 _REFUSALS = {401: "refuses the login (401)", 403: "does not permit it (403)", 410: "says that this is gone (410)"}
-
-
-class Body(Protocol):
-    """What is sent; `blocks` may be called again for a repeat."""
-
-    @property
-    def length(self) -> int: ...
-
-    def blocks(self) -> AsyncIterator[bytes]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class BytesBody:
-    data: bytes | memoryview
-
-    @property
-    def length(self) -> int:
-        return len(self.data)
-
-    async def blocks(self) -> AsyncIterator[bytes]:
-        view = memoryview(self.data)
-        for at in range(0, len(view), BLOCK_BYTES):
-            yield bytes(view[at : at + BLOCK_BYTES])
-
-
-@dataclass(frozen=True, slots=True)
-class FileBody:
-    """A file, with something before and behind it."""
-
-    path: Path
-    size: int
-    before: bytes = b""
-    behind: bytes = b""
-
-    @property
-    def length(self) -> int:
-        return len(self.before) + self.size + len(self.behind)
-
-    async def blocks(self) -> AsyncIterator[bytes]:
-        if self.before:
-            yield self.before
-        with await asyncio.to_thread(open, self.path, "rb") as file:
-            while block := await asyncio.to_thread(file.read, BLOCK_BYTES):
-                yield block
-        if self.behind:
-            yield self.behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +52,11 @@ class _Watched(aiohttp.Payload):
         raise TypeError("a body that is streamed")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        async for block in self._body.blocks():
+        blocks = self._body.blocks()
+        while True:
+            block = await finished(next, blocks, None) if self._body.on_disk else next(blocks, None)
+            if block is None:
+                break
             await writer.write(block)
             self._tick()
 

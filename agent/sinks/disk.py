@@ -1,0 +1,87 @@
+"""Ordinary files into a directory: a mounted disk, a share, a folder that something else synchronises."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent.errors import PermanentError, TransientError
+from agent.exits import CANNOT_WRITE
+from agent.sinks import Feed, naming
+from agent.sinks.binder import File, FileRules
+from agent.sinks.filing import deliver
+from agent.sinks.threads import finished
+
+_LATER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.EINTR, errno.ETIMEDOUT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSink:
+    """Files below `folder`, which must exist: an empty mount point is not written to by mistake where it lacks one."""
+
+    folder: str
+    path: str = naming.DEFAULT
+    clips: Literal["films", "pictures"] = "films"
+    film_s: float = 60.0
+    records: bool = True
+
+    def __post_init__(self) -> None:
+        self.rules()
+
+    def rules(self) -> FileRules:
+        """Raises ConfigError."""
+        return FileRules(self.path, self.clips, self.film_s, self.records)
+
+    @property
+    def label(self) -> str:
+        return self.folder
+
+    async def run(self, feed: Feed) -> None:
+        root = Path(self.folder).expanduser()
+        if not os.path.isdir(root) or not os.access(root, os.W_OK | os.X_OK):
+            raise PermanentError(f"{self.folder}: not a directory that can be written to", CANNOT_WRITE)
+        feed.up()
+        await deliver(feed, self.rules(), lambda file: finished(self._write, root, file))
+
+    def _write(self, root: Path, file: File) -> None:
+        """Whole and durable under its name, or not there: written beside, synced, renamed, the name synced."""
+        path = root / file.path
+        part = path.with_name(path.name + ".part")
+        try:
+            made = _make_folders(root, path.parent)
+            with open(part, "wb") as out:
+                for block in file.body.blocks():
+                    out.write(block)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(part, path)
+            for folder in (*made, path.parent):
+                _sync(folder)
+        except OSError as e:
+            text = f"{self.folder}: {e.strerror or e}"
+            raise (TransientError(text) if e.errno in _LATER else PermanentError(text, CANNOT_WRITE)) from None
+
+
+def _make_folders(root: Path, folder: Path) -> list[Path]:
+    """Make what is missing below `root`; returns the folders that got a new name in them."""
+    missing = []
+    while folder != root and not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+    return [path.parent for path in missing]
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.ENOTSUP):  # some shares have no way to say it
+            raise
+    finally:
+        os.close(fd)
