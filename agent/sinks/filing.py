@@ -37,6 +37,7 @@ async def deliver(feed: Feed, rules: FileRules, put: Put, idle: Callable[[], Awa
         with Binder(feed.camera, rules) as binder:
             while True:
                 item = await drain.take(QUIET_S if binder.open else IDLE_S)
+                _tell_losses(feed, drain)
                 now_s = time.monotonic()
                 files = binder.add(item, now_s) if item is not None else binder.quiet(now_s)
                 if await _put_all(files, put, drain) or item is not None:
@@ -44,6 +45,13 @@ async def deliver(feed: Feed, rules: FileRules, put: Put, idle: Callable[[], Awa
                 elif now_s - rested_s >= IDLE_S - QUIET_S:
                     await idle()
                     rested_s = now_s
+
+
+def _tell_losses(feed: Feed, drain: Drain) -> None:
+    """The other end cannot be told what was given up: the log is, and that settles it."""
+    for first, last, why in drain.losses():
+        log.warning("%s: items %d to %d were given up (%s)", feed.camera, first, last, why)
+        feed.outbox.ack(0, [(first, last)])
 
 
 async def _put_all(files: Generator[File], put: Put, drain: Drain) -> int:
