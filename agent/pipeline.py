@@ -115,7 +115,7 @@ class Pipeline:
                 presses = lambda d: d.moving and not self.recorder.event  # noqa: E731
                 self._judge = Judge(self.name, self._analyse, presses, self._hear)
                 helpers.append(group.create_task(_minded(self._judge), name=f"{self.name}: motion"))
-            await supervise(self.name, self._capture, self.health, clock=self._clock, once=True)
+            await supervise(self.name, self._capture, self.health, clock=self._clock, once=True, eager=True)
             self.ended.set()
             await self.stop()
             for task in helpers:

@@ -13,7 +13,13 @@ log = logging.getLogger(__name__)
 FIRST_S = 0.5
 LONGEST_S = 15.0
 REFUSED_S = 60.0
+REFUSED_CODE = 77
 NAP_S = 60.0
+EAGER_S = 60.0
+EAGER_LONGEST_S = 1.0
+SHORT_RUN_NS = 2_000_000_000
+TELL_AGAIN_NS = 60_000_000_000
+MAX_SAID = 8
 RETURNED = "it ended the connection"
 
 
@@ -34,7 +40,12 @@ class Health:
     refused: bool = False
     exit_code: int = 69
     gone: bool = False
-    _quiet: bool = field(default=False, repr=False)
+    short_run: bool = False
+    down_ns: int = 0
+    _up_ns: int = field(default=0, repr=False)
+    _told_down: bool = field(default=False, repr=False)
+    _told_ns: int | None = field(default=None, repr=False)
+    _said: set[str] = field(default_factory=set, repr=False)
 
     def worked(self, name: str, clock: Clock) -> None:
         """A first sign of success in this run (a frame arrived, the server said welcome)."""
@@ -44,24 +55,36 @@ class Health:
         self.up = True
         self.refused = False
         self.failures = 0
-        self.since_ns = clock.wall_ns()
-        if self._quiet:
+        self.error = ""
+        self.since_ns, self._up_ns = clock.wall_ns(), clock.monotonic_ns()
+        if self._told_down:
             log.info("%s: back", name)
-        self._quiet, self.error = False, ""
+        self._told_down = False
+        self._said.clear()
 
     def failed(self, name: str, why: str, level: int, clock: Clock) -> None:
+        """One that comes and goes is told of once a minute; while it is away, each reason once."""
+        now_ns = clock.monotonic_ns()
         if self.up or not self.error:
-            self.since_ns = clock.wall_ns()
+            self.since_ns, self.down_ns = clock.wall_ns(), now_ns
+        self.short_run = self.up and now_ns - self._up_ns < SHORT_RUN_NS
         self.up = False
         self.failures += 1
         self.progress += 1
-        log.log(logging.DEBUG if self._quiet and self.error == why else level, "%s: %s", name, why)
-        self._quiet, self.error = True, why
+        self.error = why
+        lately = self._told_ns is not None and now_ns - self._told_ns < TELL_AGAIN_NS
+        if why in self._said or (lately and not self._told_down):
+            level = logging.DEBUG
+        else:
+            self._told_down, self._told_ns = True, now_ns
+            if len(self._said) < MAX_SAID:
+                self._said.add(why)
+        log.log(level, "%s: %s", name, why)
 
 
-def backoff_s(failures: int, rng: random.Random) -> float:
-    """Full jitter (Brooker, "Exponential Backoff And Jitter", 2015): 0.5 s doubling to 15 s, then random below."""
-    return rng.uniform(0.0, min(LONGEST_S, FIRST_S * 2 ** min(max(failures - 1, 0), 10)))
+def backoff_s(failures: int, rng: random.Random, longest_s: float = LONGEST_S) -> float:
+    """Full jitter (Brooker, "Exponential Backoff And Jitter", 2015): 0.5 s doubling to the longest, random below."""
+    return rng.uniform(0.0, min(longest_s, FIRST_S * 2 ** min(max(failures - 1, 0), 10)))
 
 
 async def supervise(
@@ -72,11 +95,14 @@ async def supervise(
     clock: Clock | None = None,
     rng: random.Random | None = None,
     once: bool = False,
+    eager: bool = False,
 ) -> None:
     """Call `run` again for ever; return only when it returns and `once` is set.
 
     TransientError waits the back-off, after what the other end asked for; PermanentError a minute (cameras lock
-    out who hammers). Any other exception is a bug and leaves. `health.worked` is called by whoever sees the success.
+    out who hammers). `eager` is for cameras, which are near: at most a second in an outage's first minute, so that a
+    camera is back within 3 s of being there again, and 15 s for what is no refused login. Any other exception is a
+    bug and leaves. `health.worked` is called by whoever sees the success.
     """
     clock, rng = clock or SystemClock(), rng or random.Random()
     while True:
@@ -87,16 +113,23 @@ async def supervise(
                 health.up = False
                 return
             health.failed(name, RETURNED, logging.WARNING, clock)
-            wait = backoff_s(health.failures, rng)
+            wait = _wait_s(health, clock, rng, eager)
         except TransientError as e:
             health.failed(name, str(e), logging.WARNING, clock)
-            wait = e.wait_s + backoff_s(health.failures, rng)
+            wait = e.wait_s + _wait_s(health, clock, rng, eager)
         except PermanentError as e:
             health.refused, health.exit_code, health.gone = True, e.exit_code, isinstance(e, GoneError)
             health.failed(name, str(e), logging.ERROR, clock)
-            wait = REFUSED_S
+            wait = LONGEST_S if eager and e.exit_code != REFUSED_CODE else REFUSED_S
         while wait > NAP_S:
             await clock.sleep(NAP_S)
             wait -= NAP_S
             health.progress += 1  # a long wait that was asked for is no hang
         await clock.sleep(wait)
+
+
+def _wait_s(health: Health, clock: Clock, rng: random.Random, eager: bool) -> float:
+    young = clock.monotonic_ns() - health.down_ns < EAGER_S * 1e9
+    wait_s = backoff_s(health.failures, rng, EAGER_LONGEST_S if eager and young else LONGEST_S)
+    # What works for a moment only is not asked more than about once a second.
+    return max(wait_s, rng.uniform(FIRST_S, 3 * FIRST_S)) if health.short_run else wait_s

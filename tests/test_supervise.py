@@ -19,29 +19,31 @@ class FakeClock:
 
     def __init__(self, naps: int = 1000) -> None:
         self.slept: list[float] = []
+        self.now_ns = 0
         self._naps = naps
 
     def wall_ns(self) -> int:
-        return 0
+        return self.now_ns
 
     def monotonic_ns(self) -> int:
-        return 0
+        return self.now_ns
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        self.now_ns += round(seconds * 1e9)
         await asyncio.sleep(0)
         if len(self.slept) >= self._naps:
             raise Stopped
 
 
-async def attempt(error: Exception, naps: int, health: Health | None = None) -> FakeClock:
+async def attempt(error: Exception, naps: int, health: Health | None = None, eager: bool = False) -> FakeClock:
     clock = FakeClock(naps)
 
     async def run() -> None:
         raise error
 
     with pytest.raises(Stopped):
-        await supervise("porch", run, health or Health(), clock=clock, rng=random.Random(1))
+        await supervise("porch", run, health or Health(), clock=clock, rng=random.Random(1), eager=eager)
     return clock
 
 
@@ -99,3 +101,61 @@ async def test_returning_ends_only_what_has_an_end() -> None:
     await supervise("film", run, Health(), clock=FakeClock(), once=True)
     with pytest.raises(Stopped):
         await supervise("sink", run, Health(), clock=FakeClock(3))
+
+
+async def test_a_camera_is_asked_each_second_at_most_in_the_first_minute_then_less_and_less() -> None:
+    clock = await attempt(TransientError("gone"), 400, eager=True)
+    begun, young = 0.0, []
+    for slept in clock.slept:
+        if begun < 60:
+            young.append(slept)
+        begun += slept
+    assert max(young) <= 1.0 and len(young) > 60
+    assert max(clock.slept[len(young) :]) > 14
+
+
+async def test_a_camera_that_refuses_is_left_alone_longer_than_one_that_is_not_there() -> None:
+    assert (await attempt(PermanentError("wrong password", 77), 2, eager=True)).slept == [60.0, 60.0]
+    assert (await attempt(PermanentError("no such path", 66), 2, eager=True)).slept == [15.0, 15.0]
+
+
+async def test_reasons_that_take_turns_are_said_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    health, clock = Health(), FakeClock()
+    for i in range(20):
+        health.failed("porch", ("refused", "no route")[i % 2], logging.WARNING, clock)
+        clock.now_ns += 10**9
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.INFO] == [
+        "porch: refused",
+        "porch: no route",
+    ]
+
+
+async def test_what_comes_and_goes_is_told_of_once_a_minute_and_asked_once_a_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    health, clock = Health(), FakeClock(100)
+
+    async def run() -> None:
+        health.worked("porch", clock)
+        clock.now_ns += 10**8
+        raise TransientError(f"ended after {clock.now_ns} ns")
+
+    with pytest.raises(Stopped):
+        await supervise("porch", run, health, clock=clock, rng=random.Random(1), eager=True)
+    minutes = clock.now_ns / 60e9
+    told = [r.getMessage().split(" ")[1] for r in caplog.records]
+    assert told == ["ended", "back"] * (len(told) // 2) and minutes <= len(told) / 2 <= minutes + 1
+    assert min(clock.slept) >= 0.5 and max(clock.slept) <= 1.5
+
+
+async def test_what_came_and_went_and_stays_away_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    health, clock = Health(), FakeClock()
+    for _ in range(3):
+        health.worked("porch", clock)
+        health.failed("porch", "gone", logging.WARNING, clock)
+    for _ in range(100):
+        clock.now_ns += 10**9
+        health.failed("porch", "gone", logging.WARNING, clock)
+    assert [r.getMessage() for r in caplog.records] == ["porch: gone", "porch: back", "porch: gone"]

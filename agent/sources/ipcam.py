@@ -35,7 +35,7 @@ class IpCameraSource:
     password: str = field(default="", repr=False)
     password_file: str = ""
     path: str = ""
-    connect_timeout_s: Seconds = 10.0
+    connect_timeout_s: Seconds = 5.0
     stall_timeout_s: Seconds = 10.0
     poll_s: Seconds = 1.0
     preset: str = DCS920

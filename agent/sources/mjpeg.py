@@ -24,7 +24,7 @@ class MjpegSource:
     username: str = ""
     password: str = field(default="", repr=False)
     password_file: str = ""
-    connect_timeout_s: Seconds = 10.0
+    connect_timeout_s: Seconds = 5.0
     stall_timeout_s: Seconds = 10.0
     poll_s: Seconds = 1.0
 

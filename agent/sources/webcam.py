@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from annotated_types import Ge, Gt, Le
 
-from agent.errors import ConfigError, PermanentError, UsageError
+from agent.errors import ConfigError, PermanentError, TransientError, UsageError
 from agent.media.jpeg import END, BrokenJpeg, end_of_image
 from agent.sources import Publish
 from agent.sources.device import Device, capture
@@ -73,6 +73,8 @@ class WebcamSource:
         if not sys.platform.startswith("linux"):
             return self.device
         path = next((p for p in (*self._stable, self.path) if os.path.exists(p)), "")
+        if not path and self._stable:
+            raise TransientError("no such webcam any more: is it unplugged?")
         if not path:
             raise PermanentError("no such webcam", NO_CAMERA)
         if not os.access(path, os.R_OK | os.W_OK):
