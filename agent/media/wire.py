@@ -13,6 +13,7 @@ KEY = 1
 PART_BYTES = 256 * 1024
 MAX_ITEM_BYTES = 32 * 1024 * 1024
 MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_LIVE_BYTES = MAX_MESSAGE_BYTES - 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class LiveMessage:
     index: int
     wall_ns: int
     data: memoryview
+    delay_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class PartMessage:
 def pack_live(frame: Frame) -> bytes:
     n = len(frame.data)
     key = KEY if frame.keyframe else 0
-    head = HEAD.pack(VERSION, LIVE, frame.codec, key, HEAD.size, 0, frame.index, frame.wall_ns, 0, 0, 0, n)
+    head = HEAD.pack(VERSION, LIVE, frame.codec, key, HEAD.size, 0, frame.index, frame.wall_ns, 0, 0, frame.delay_us, n)
     return head + frame.data
 
 
@@ -69,7 +71,7 @@ def unpack(message: bytes) -> LiveMessage | PartMessage:
         raise ValueError(f"payload offset {offset} in a message of {len(message)} bytes")
     data = memoryview(message)[offset:]
     if kind == LIVE:
-        return LiveMessage(what, bool(flags & KEY), seq, wall_ns, data)
+        return LiveMessage(what, bool(flags & KEY), seq, wall_ns, data, at)
     if kind != ITEM:
         raise ValueError(f"unknown kind {kind}")
     if offset < HEAD.size + 32:

@@ -41,6 +41,7 @@ from agent.server.web.access import Access, Names, Routes, add_headers, front
 from agent.server.web.api import ROOT, Api
 from agent.server.web.auth import Links, Sessions, Throttle
 from agent.server.web.command import Commands
+from agent.server.web.films import Films
 from agent.server.web.live import Live
 from agent.server.web.manage import Manage
 from agent.server.web.metrics import Metrics
@@ -277,6 +278,7 @@ class CameraServer:
             Sharing(shares, self._cameras, catalog, self._streams, clock, pages.page),
             Commands(self._cameras),
             self._streams,
+            Films(api, self._cameras, catalog, rules, clock),
             Upload(self._cameras, self._desk, self._presence),
         ):
             rooms.add_to(self.routes)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
-from agent.frame import Item, ItemType
+from agent.frame import Codec, Item, ItemType
 from agent.server import ledger, past
 from agent.server.digest import Contents, inspect
 from agent.server.eventlog import note_item
@@ -175,6 +175,13 @@ class Archive:
             " VALUES (?,?,?,?,?,?,?,?,?)",
             (*key, int(item.type), item.event, item.wall_ns, now, len(item.payload), item.sha256),
         )
+        if contents.frames and contents.frames[0].codec is not Codec.JPEG:
+            first, last = contents.frames[0], contents.frames[-1]
+            tx.conn.execute(
+                "UPDATE items SET codec=?, first_index=?, last_index=?, key_index=?"
+                " WHERE camera=? AND spool=? AND seq=?",
+                (int(first.codec), first.index, last.index, first.index - first.gop, *key),
+            )
         ledger.settle(tx.conn, item.camera, item.spool, item.seq, item.seq)
         if item.event:
             note_item(tx.conn, item, contents, now)

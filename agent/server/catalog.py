@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.clock import Clock
-from agent.frame import ItemType
+from agent.frame import Codec, ItemType
 from agent.server.archive import DAY_NS, Archive
 from agent.server.index import Index
 
@@ -28,7 +28,10 @@ _PLAIN = (
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item's row; `path` is where its original bytes are."""
+    """An item's row; `path` is where its original bytes are.
+
+    A clip of H.264 or H.265 knows the indices of its frames and of the keyframe that its first one leans on.
+    """
 
     camera: str
     spool: str
@@ -39,6 +42,22 @@ class StoredItem:
     sha256: bytes
     path: Path
     bytes: int
+    codec: Codec = Codec.JPEG
+    first_index: int | None = None
+    last_index: int | None = None
+    key_index: int | None = None
+
+    @property
+    def leans(self) -> bool:
+        """It does not start with a keyframe: its group began in an item before it."""
+        return self.key_index is not None and self.first_index is not None and self.key_index < self.first_index
+
+    def holds(self, index: int) -> bool:
+        return (
+            self.first_index is not None
+            and self.last_index is not None
+            and self.first_index <= index <= self.last_index
+        )
 
     @property
     def url(self) -> str:
@@ -143,6 +162,20 @@ class Catalog:
         )
         return [self._item(row) for row in rows]
 
+    async def lead(self, item: StoredItem) -> list[StoredItem]:
+        """What `item` leans on: the clips before it, from the one its group began in; empty where that is gone."""
+        rows = await self._all(
+            "SELECT * FROM items WHERE camera=? AND spool=? AND type=? AND seq<? AND first_index IS NOT NULL"
+            " ORDER BY seq DESC LIMIT 500",
+            (item.camera, item.spool, int(ItemType.CLIP), item.seq),
+        )
+        found: list[StoredItem] = []
+        for before in map(self._item, rows):
+            found.append(before)
+            if item.key_index is not None and before.holds(item.key_index):
+                return found[::-1]
+        return []
+
     async def stills(self, camera: str, limit: int = 50) -> list[StoredItem]:
         """The newest stills, newest first."""
         rows = await self._all(
@@ -202,7 +235,9 @@ class Catalog:
         type_ = ItemType(row["type"])
         camera, spool, seq = row["camera"], row["spool"], row["seq"]
         path = self._archive.path(camera, spool, seq, type_)
-        return StoredItem(camera, spool, seq, type_, row["event"], row["wall_ns"], row["sha256"], path, row["bytes"])
+        plain = (row["event"], row["wall_ns"], row["sha256"], path, row["bytes"])
+        indices = (row["first_index"], row["last_index"], row["key_index"])
+        return StoredItem(camera, spool, seq, type_, *plain, Codec(row["codec"]), *indices)
 
     def _event(self, row: sqlite3.Row) -> StoredEvent:
         state = row["state"]

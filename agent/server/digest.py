@@ -28,6 +28,10 @@ def inspect(item: Item) -> Contents:
         if not frames:
             raise ValueError("a clip without frames")
         for f in frames:
+            if f.codec is not frames[0].codec:
+                raise ValueError("a clip of several codecs")
+            if f.index >= MAX_NS or f.gop > f.index:
+                raise ValueError(f"frame {f.index} leans on one before its run")
             if f.codec is Codec.JPEG and item.payload[f.start : f.start + 2] != b"\xff\xd8":
                 raise ValueError(f"frame {f.index} is not a JPEG")
         return Contents(frames)

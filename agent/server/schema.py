@@ -82,4 +82,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             views INTEGER NOT NULL DEFAULT 0
         )""",
     ),
+    (
+        "ALTER TABLE items ADD COLUMN codec INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE items ADD COLUMN first_index INTEGER",
+        "ALTER TABLE items ADD COLUMN last_index INTEGER",
+        "ALTER TABLE items ADD COLUMN key_index INTEGER",
+    ),
 )

@@ -237,10 +237,13 @@ class Session:
                 self._credit.clear()
                 await self._credit.wait()
             with self._feed.live.subscribe(1) as frames:
+                frames.catch_up()
                 while self._credits > 0:
                     frame = await frames.get()
                     if self._credits <= 0:
                         break
+                    if len(frame.data) > wire.MAX_LIVE_BYTES:
+                        continue
                     self._credits -= 1
                     await self._ws.send_bytes(wire.pack_live(frame))
                     while self._credits <= 0:

@@ -93,8 +93,7 @@ class _Delivery:
                 camera.hub.changed.clear()
                 await camera.hub.changed.wait()
             with feed.live.subscribe() as frames:
-                if feed.live.latest is not None:
-                    camera.publish(feed.live.latest)
+                frames.catch_up()
                 while camera.hub.readers:
                     camera.publish(await frames.get())
 

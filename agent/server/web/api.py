@@ -120,7 +120,9 @@ class Api:
 
     async def _event(self, request: web.Request) -> web.Response:
         event = await self.stored_event(request)
-        clips = [item_json(i) for i in await self._catalog.clips(event)]
+        items = await self._catalog.clips(event)
+        before = await self._catalog.lead(items[0]) if items and items[0].leans else []
+        clips = [item_json(i, _group(i, before + items[:n])) for n, i in enumerate(items)]
         return web.json_response(event.as_json() | {"items": clips})
 
     async def _thumb(self, request: web.Request) -> web.Response:
@@ -200,7 +202,14 @@ class Api:
         return data
 
 
-def item_json(item: StoredItem) -> dict[str, Any]:
+def _group(item: StoredItem, before: list[StoredItem]) -> int | None:
+    """`seq` of the item that holds the keyframe which this one leans on."""
+    if not item.leans or item.key_index is None:
+        return item.seq
+    return next((b.seq for b in reversed(before) if b.holds(item.key_index)), None)
+
+
+def item_json(item: StoredItem, group: int | None = None) -> dict[str, Any]:
     """What the API says of an item; `sha256` is of its bytes as they came."""
     return {
         "url": item.url,
@@ -211,6 +220,9 @@ def item_json(item: StoredItem) -> dict[str, Any]:
         "wall_ns": item.wall_ns,
         "bytes": item.bytes,
         "sha256": item.sha256.hex(),
+        "codec": item.codec.name.lower(),
+        "keyframe": not item.leans,
+        "group": group if item.leans else item.seq,
     }
 
 
@@ -221,23 +233,23 @@ def media(request: web.Request, data: bytes, etag: str, media_type: str, name: s
         headers["Content-Disposition"] = f'inline; filename="{name}"'
     if any(e.value in (etag, "*") for e in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    start, stop = _range(request, etag, len(data))
+    start, stop = wanted(request, etag, len(data))
     if (start, stop) == (0, len(data)):
         return web.Response(body=data, content_type=media_type, headers=headers)
     headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
     return web.Response(status=206, body=data[start:stop], content_type=media_type, headers=headers)
 
 
-def _range(request: web.Request, etag: str, size: int) -> tuple[int, int]:
+def wanted(request: web.Request, etag: str, size: int) -> tuple[int, int]:
     """What a Range header asks for, as start and end; the whole when it asks for nothing that we can give."""
     condition = request.headers.get("If-Range")
     if condition is not None and condition.strip() != f'"{etag}"':
         return 0, size
     try:
-        wanted = request.http_range
+        asked = request.http_range
     except ValueError:
         return 0, size
-    start, stop, _ = wanted.indices(size)
+    start, stop, _ = asked.indices(size)
     if start >= stop and "Range" in request.headers:
         raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
     return start, stop

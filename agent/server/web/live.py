@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from agent.clock import Clock
-from agent.frame import Frame
+from agent.frame import Codec, Frame
 from agent.server.cameras import Camera, Cameras
 from agent.server.web.auth import Session
 
@@ -125,9 +125,10 @@ class Viewer:
             await self._credited(None)
             with self._camera.hub.subscribe(1) as frames:
                 if (first := self._known()) is not None and first is not last:
-                    frames.offer(first)
+                    frames.catch_up()
                 while await self._credited(GRACE_S):
-                    await self._pace()
+                    if self._sends_jpeg():
+                        await self._pace()
                     frame = await frames.get()
                     if frame is last or self._credits <= 0:
                         continue
@@ -137,6 +138,11 @@ class Viewer:
                         await self._ws.send_bytes(self._camera.message(frame))
                     except ConnectionError:
                         return
+
+    def _sends_jpeg(self) -> bool:
+        """Only of JPEGs some can be left out."""
+        newest = self._camera.hub.newest
+        return newest is None or newest.codec is Codec.JPEG
 
     def _known(self) -> Frame | None:
         """A picture to begin with: the newest if it is new, or if there will be no other for now."""

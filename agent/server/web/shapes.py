@@ -69,6 +69,8 @@ class AboutJson(TypedDict):
 
 
 class ItemJson(TypedDict):
+    """`keyframe`: it starts with one. `group`: `seq` of the item that its group of pictures began in, where known."""
+
     url: str
     seq: int
     type: Literal["still", "clip", "event"]
@@ -77,6 +79,9 @@ class ItemJson(TypedDict):
     wall_ns: int
     bytes: int
     sha256: str
+    codec: Literal["jpeg", "h264", "h265"]
+    keyframe: bool
+    group: int | None
 
 
 class StillsJson(TypedDict):

@@ -1,9 +1,10 @@
 // Live pictures: one WebSocket per camera, one credit for each picture drawn; nothing is asked for out of sight.
 import { $, api, clock, el, pill, span } from "./dom.js";
+import { LiveFilm } from "./mse.js";
 import { draw, JPEG, liveFrame, sha256 } from "./wire.js";
 
 const CREDITS = 2;
-const hooks = { lastFrame: null, frames: {}, onFrame: null, sha256 };
+const hooks = { lastFrame: null, frames: {}, films: {}, onFrame: null, sha256 };
 window.cameraAgent = hooks; // for tests and for whoever wants the bytes as they arrived
 
 const views = new Map();
@@ -21,10 +22,13 @@ class LiveView {
     this.moving = false;
     this.retryMs = 500;
     this.canvas = el("canvas", { role: "img", "aria-label": `Live picture of ${camera.name}` });
+    this.video = el("video", { muted: true, playsinline: true, hidden: true, "aria-label": `Live film of ${camera.name}` });
+    this.video.muted = true; // the attribute alone does not let a film start by itself
+    this.film = null;
     this.text = el("p", {}, "waiting for the first picture…");
     this.state = el("span", { class: "pill" }, "…");
     this.motion = el("span", { class: "pill move", hidden: true }, "motion");
-    this.screen = el("div", { class: "screen" }, this.canvas, this.text);
+    this.screen = el("div", { class: "screen" }, this.canvas, this.video, this.text);
     const full = el("button", { type: "button", class: "quiet full", "aria-label": `${camera.name} in full screen`,
       onclick: () => this.toggleFull() }, "Full screen");
     this.node = el("figure", { class: "camera", "data-camera": camera.name }, this.screen,
@@ -54,8 +58,11 @@ class LiveView {
     this.retryMs = Math.min(this.retryMs * 2, 8000);
   }
 
+  get wanted() { return document.visibilityState === "visible" && this.onScreen && !this.gone; }
+
   ask() {
-    const wanted = document.visibilityState === "visible" && this.onScreen ? CREDITS - this.given : 0;
+    if (!this.wanted) this.film?.stop();
+    const wanted = this.wanted && !this.film ? CREDITS - this.given : 0;
     if (wanted <= 0 || this.socket.readyState !== WebSocket.OPEN) return;
     this.given += wanted;
     this.socket.send(JSON.stringify({ t: "live", n: wanted }));
@@ -68,9 +75,38 @@ class LiveView {
     if (frame) {
       this.note(frame, arrivedMs);
       if (frame.codec === JPEG) await this.paint(frame.bytes);
-      else this.say("This camera sends H.264; live view of it is not possible here yet.");
+      else if (!this.film) return this.play();
     }
     this.ask();
+  }
+
+  /** The camera sends no JPEGs: show its film, until that ends or nobody looks; then see again what it sends. */
+  async play() {
+    this.film = new LiveFilm(`/api/v1/cameras/${this.camera.name}/live.mp4`, this.video);
+    this.socket.send(JSON.stringify({ t: "live", n: 0 }));
+    let pauseMs = 500;
+    try {
+      await this.film.run((about) => this.shown(about));
+    } catch (e) {
+      if (e.name !== "AbortError") {
+        this.say(e.message);
+        pauseMs = 10000;
+      }
+    }
+    await new Promise((done) => setTimeout(done, this.wanted ? pauseMs : 0));
+    this.film = null;
+    this.given = 0;
+    if (this.socket.readyState === WebSocket.OPEN) this.ask();
+  }
+
+  shown({ mediaTime, presentedFrames, width, height }) {
+    this.canvas.hidden = true;
+    this.video.hidden = false;
+    this.say("");
+    this.screen.style.aspectRatio = `${width} / ${height}`;
+    this.arrived = performance.now();
+    this.times = [...this.times.slice(-20), this.arrived];
+    hooks.films[this.camera.name] = { mediaTime, presentedFrames, width, height };
   }
 
   note({ index, wallNs, bytes }, arrivedMs) {
@@ -83,6 +119,8 @@ class LiveView {
   }
 
   async paint(bytes) {
+    this.canvas.hidden = false;
+    this.video.hidden = true;
     const drawn = await draw(this.canvas, bytes);
     this.say(drawn ? "" : "The camera sent a damaged picture.");
     if (drawn) this.screen.style.aspectRatio = `${this.canvas.width} / ${this.canvas.height}`;
@@ -134,6 +172,7 @@ class LiveView {
 
   end() {
     this.gone = true;
+    this.film?.stop();
     seen.unobserve(this.node);
     this.socket.close();
     this.node.remove();

@@ -2,6 +2,7 @@
 import { $, api, clock, day, share, size } from "./dom.js";
 import { shown } from "./events.js";
 import { showMarks } from "./marks.js";
+import { film } from "./film.js";
 import { clipFrames, draw, JPEG } from "./wire.js";
 
 const KEEP = 24, LONGEST_GAP_MS = 1000;
@@ -24,8 +25,10 @@ class Player {
     if (!$("player").open) $("player").showModal();
     $("play").focus();
     this.title();
+    film.hide();
     await this.reload();
-    if (this.clips.length) await this.play();
+    if (film.plays(this.clips)) film.open(this.event, this.clips, (text) => this.say(text));
+    else if (this.clips.length) await this.play();
   }
 
   close() {
@@ -33,6 +36,7 @@ class Player {
     this.playing = false;
     this.event = null;
     this.clips = [];
+    film.hide();
   }
 
   /** The clips there are now; those that were loaded stay. */
@@ -57,6 +61,7 @@ class Player {
     if (event.id !== this.event?.id || !$("player").open) return;
     const atEnd = !this.playing && this.waiting;
     await this.reload();
+    if (film.plays(this.clips)) return film.grow(this.event, this.clips);
     if (atEnd && await this.step(1)) await this.play();
   }
 
@@ -111,7 +116,7 @@ class Player {
   }
 
   async paint(frame, clip, n) {
-    if (frame.codec !== JPEG) return this.say("This event is H.264; it cannot be played here yet. Save the clips instead.");
+    if (frame.codec !== JPEG) return this.say("This picture is not a JPEG.");
     this.say(await draw($("screen"), frame.bytes) ? "" : "This picture is damaged.");
     const shownNow = { index: frame.index, wallNs: frame.wallNs, preroll: frame.preroll, url: clip.url };
     Object.defineProperty(shownNow, "bytes", { value: frame.bytes });
@@ -183,7 +188,8 @@ class Player {
   }
 
   toggle() {
-    if (this.playing) this.pause();
+    if (film.plays(this.clips)) film.toggle();
+    else if (this.playing) this.pause();
     else if (this.clips.length) this.play();
   }
 
@@ -203,7 +209,11 @@ class Player {
 }
 
 export const player = new Player();
-const move = (by) => { player.pause(); player.step(by); };
+const move = (by) => {
+  if (film.plays(player.clips)) return film.step(by);
+  player.pause();
+  player.step(by);
+};
 
 $("play").addEventListener("click", () => player.toggle());
 $("back").addEventListener("click", () => move(-1));
@@ -214,7 +224,7 @@ $("player").addEventListener("click", (e) => { if (e.target === $("player")) $("
 $("scrub").addEventListener("input", () => player.seek($("scrub").value / 1000));
 $("player").addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.altKey || e.metaKey) return;
-  const onButton = e.target.closest("button, a") && e.target !== $("play");
+  const onButton = e.target.closest("button, a, video") && e.target !== $("play");
   if (e.key === " " && !onButton) player.toggle();
   else if (e.key === "ArrowLeft") move(-1);
   else if (e.key === "ArrowRight") move(1);
