@@ -189,6 +189,7 @@ class CameraServer:
         root = self.settings.store_path
         self._lock = StoreLock(root)
         archive = Archive(root, durable=self._durable, clock=self._clock, max_bytes=self.settings.limit_bytes)
+        archive.clear_incoming()
         self._archive = archive
         self._news = News()
         self._accounts = Accounts(archive.index, self._clock)
@@ -284,6 +285,7 @@ class CameraServer:
             rooms.add_to(self.routes)
         self._metrics = Metrics(pages.role)
         self.routes.add("GET", "/metrics", Access.OPEN, self._metrics.handle)
+        self.routes.add("GET", "/health", Access.OPEN, _health)
         told = Op("What happens, as server-sent events; endless", media="text/event-stream")
         self.routes.add("GET", ROOT + "/news", Access.VIEWER, self._feed.handle, told)
         self.routes.add("GET", ROOT + "/cameras/{camera}/live", Access.VIEWER, self._live.handle)
@@ -364,3 +366,8 @@ class CameraServer:
         task = asyncio.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _health(_: web.Request) -> web.Response:
+    """For those who only want to know whether it answers."""
+    return web.Response(text="ok\n")

@@ -26,6 +26,8 @@ NAME = re.compile(r"[a-z0-9-]{1,63}\Z")
 SPOOL = re.compile(r"[0-9a-f]{16}\Z")
 SUFFIX = {ItemType.STILL: "jpg", ItemType.CLIP: "clip", ItemType.EVENT: "json"}
 ITEMS_PER_DIR = 1000
+INCOMING = "incoming"
+MIN_FREE_BYTES = 64 * 1024 * 1024
 DAY_NS = 86_400_000_000_000
 BY_CAMERA = ("items", "ranges", "dropped", "events", "grants", "links", "tokens", "shares", "past")
 
@@ -53,8 +55,8 @@ class Archive:
     """Originals under `root/items`, rows in `root/index.db`.
 
     An item counts as stored after its file is synced under its name and its row is committed. `min_free_bytes`
-    of the disk stay free: items are refused (FULL) before that. `durable=False` leaves out every sync.
-    Raises UsageError (exit 73) where `root` cannot be written.
+    of the disk (64 MiB, or a twentieth of a small disk) stay free: items are refused (FULL) before that.
+    `durable=False` leaves out every sync. Raises UsageError (exit 73) where `root` cannot be written.
     """
 
     def __init__(
@@ -64,16 +66,16 @@ class Archive:
         durable: bool = True,
         clock: Clock | None = None,
         max_bytes: int | None = None,
-        min_free_bytes: int = 64 * 1024 * 1024,
+        min_free_bytes: int | None = None,
     ) -> None:
         self.root = root
         self._durable = durable
         self._clock = clock or SystemClock()
         self.max_bytes = max_bytes
-        self.min_free_bytes = min_free_bytes
         self.full = asyncio.Event()
         try:
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
+            (root / INCOMING).mkdir(exist_ok=True, mode=0o700)
             self.index = Index(root / "index.db", durable=durable)
             if durable:
                 for folder in (root, root.parent):
@@ -81,11 +83,19 @@ class Archive:
         except (OSError, sqlite3.Error) as e:
             reason = e.strerror if isinstance(e, OSError) else e
             raise UsageError(f"cannot write the store {root}: {reason}", 73) from None
+        self.min_free_bytes = min(MIN_FREE_BYTES, shutil.disk_usage(root).total // 20)
+        if min_free_bytes is not None:
+            self.min_free_bytes = min_free_bytes
         self.stored = 0
         self.refused = 0
 
     async def close(self) -> None:
         await self.index.close()
+
+    def clear_incoming(self) -> None:
+        """Remove what a crash cut short, which was never acknowledged; for who holds the store's lock."""
+        for path in (self.root / INCOMING).iterdir():
+            path.unlink(missing_ok=True)
 
     def room_bytes(self) -> int:
         """How much more may be stored before something must go."""
@@ -192,7 +202,7 @@ class Archive:
         for folder in reversed(missing):
             folder.mkdir(mode=0o700)
             tx.dirs.add(folder.parent)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        temporary = self.root / INCOMING / secrets.token_hex(8)
         try:
             with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
                 f.write(item.payload)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from agent.frame import Worth
+from agent.frame import Item, Worth
 from agent.spool.line import Backlog, Line
 from agent.spool.ranges import Ranges
 from agent.spool.tombstones import NOT_OURS
@@ -24,6 +24,9 @@ class SpoolOutbox:
         self._line: Line | None = None
         self._changed = asyncio.Event()
         self._refused: list[tuple[int, int, str]] = []
+        self._first = spool.next_seq  # of this life of the agent
+        self._handed = Ranges()
+        self._foreign = Ranges()  # numbers of ours under which the other end has something that we did not send
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -39,7 +42,7 @@ class SpoolOutbox:
         return self._spool.next_seq
 
     def session(self) -> Line:
-        line = self._line = Line(self._spool.read, self._over)
+        line = self._line = Line(self._hand, self._over)
         on_disk = set()
         for seq, worth in self._spool.disk.kept():
             on_disk.add(seq)
@@ -48,6 +51,10 @@ class SpoolOutbox:
             if seq not in on_disk and seq <= self._spool.disk.mark:
                 self._queue(line, seq, worth)
         return line
+
+    async def _hand(self, seq: int) -> Item | None:
+        self._handed.add(seq, seq)
+        return await self._spool.read(seq)
 
     def _queue(self, line: Line, seq: int, worth: Worth) -> None:
         if not self._over(seq):
@@ -69,23 +76,38 @@ class SpoolOutbox:
 
     def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
         known = Ranges()
+        self._foreign = Ranges()
         self._take(known, upto, have)
+        # What never left here and is there all the same came from a copy of this spool: it is sent, and refused.
+        foreign = [s for s in self._spool.numbers(self._first) if s in known and s not in self._handed]
+        self._foreign = Ranges((s, s) for s in foreign)
+        own = Ranges()
+        self._take(own, upto, have)
         with self._spool.disk.lock:
-            self._spool.disk.acked[self._sink] = known
+            self._spool.disk.acked[self._sink] = own
         self._changed.set()
 
     def _take(self, ranges: Ranges, upto: int, have: Iterable[tuple[int, int]]) -> None:
         top = self._spool.next_seq - 1
         for first, last in ((1, upto), *have):
-            ranges.add(max(first, 1), min(last, top))
+            for a, b in self._foreign.holes(max(first, 1), min(last, top)):
+                ranges.add(a, b)
 
     def refuse(self, seq: int, why: str = "refused") -> None:
-        if why == "conflict":
-            task = asyncio.create_task(self._spool.renumber(seq))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
         self._refused.append((seq, seq, why))
-        self.ack(0, [(seq, seq)])
+        if why != "conflict":
+            self.ack(0, [(seq, seq)])
+            return
+        task = asyncio.create_task(self._move(seq))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _move(self, seq: int) -> None:
+        """Only when the item is safe under its new number is it over with the old one."""
+        await self._spool.renumber(seq)
+        with self._spool.disk.lock:
+            self._acked.add(seq, seq)
+        self._changed.set()
 
     def dropped(self) -> list[tuple[int, int, str]]:
         with self._spool.disk.lock:

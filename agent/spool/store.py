@@ -52,6 +52,7 @@ class Spool:
         self.fresh: dict[int, tuple[Item, Worth]] = {}
         self.fresh_bytes = 0
         self.running_from = self.next_seq  # first number of the newest event
+        self._own_from = 0  # numbers from here on are ours alone, as far as is known
         self.dropped_items = 0
         self.rotten_items = 0
         self.write_errors = 0
@@ -117,16 +118,24 @@ class Spool:
         self._jobs.put(lambda: self.disk.give_up(seq, seq, why))
         self._jobs.put(lambda: self._note([f"dropped {self.camera} {self.id} {seq} {seq} {why}\n"]))
 
+    def numbers(self, first: int) -> list[int]:
+        """The numbers from `first` on of the items that are here."""
+        return sorted({*self.fresh, *(s for s, _ in self.disk.kept())}.intersection(range(first, self.next_seq)))
+
     async def renumber(self, seq: int) -> None:
         """The other end has another item under this number: somebody else has a copy of this spool."""
         item = await self.read(seq)
-        log.error("%s: item %s-%d is another one at the other end: the spool was copied", self.camera, self.id, seq)
-        self.disk.next_seq = self.next_seq
-        self.disk.leap()
-        self.next_seq = self.disk.next_seq
-        if item is not None:
-            worth = Worth.STILL if item.type is ItemType.STILL else Worth.HEAD
-            self.put(item.type, item.event, item.wall_ns, item.payload, worth)
+        if seq >= self._own_from:
+            log.error("%s: item %s-%d is another one there: the spool was copied", self.camera, self.id, seq)
+            self.disk.next_seq = self.next_seq
+            self.disk.leap()
+            self.next_seq = self._own_from = self.disk.next_seq
+        if item is None:
+            return
+        worth = Worth.STILL if item.type is ItemType.STILL else Worth.HEAD
+        moved = self.put(item.type, item.event, item.wall_ns, item.payload, worth)
+        while moved.seq in self.fresh:
+            await asyncio.sleep(0.05)
 
     async def close(self) -> None:
         """Everything put is on disk when this returns, as far as the disk takes it."""

@@ -26,6 +26,7 @@ OPEN = {
     ("GET", "/s/{code}/film.mjpeg"),
     ("GET", "/api/v1/openapi.json"),
     ("GET", "/metrics"),
+    ("GET", "/health"),
 }
 
 

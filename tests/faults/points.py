@@ -1,0 +1,208 @@
+"""Die at every file call: one process forks a child for each point, arms it, and looks at what it left behind.
+
+    LD_PRELOAD=killpoint.so python -m tests.faults.points spool|store FOLDER [--every N] [--break NAME]
+
+Prints one JSON object: the calls of a whole run, the points tried, and what was wrong at which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from agent.frame import Item, ItemType, Worth
+from agent.server.archive import Archive
+from agent.spool import disk
+from agent.spool.disk import Disk
+from agent.spool.store import Spool
+from tests.faults import planted
+from tests.faults.oracle import judge
+
+disk.SEGMENT_BYTES = 8000
+QUOTA = 30_000
+ITEMS = 16
+HOW = ("before", "after", "torn")
+
+
+def payload(i: int) -> bytes:
+    return b"\xff\xd8" + b"%d " % i * (400 + 37 * i % 200)
+
+
+# --- the agent's side ---
+
+
+def open_spool(folder: Path) -> Spool:
+    return Spool("cam1", Disk(folder / "spool", QUOTA, ("a",), 0.0), ledger=folder / "ledger")
+
+
+async def fill(folder: Path) -> None:
+    """Items of all worths, some acknowledged, more than fit."""
+    spool = open_spool(folder)
+    for i in range(ITEMS):
+        type_ = ItemType.STILL if i % 4 == 3 else ItemType.CLIP
+        spool.put(type_, 0 if i % 4 == 3 else 1 + i // 4, i, payload(i), list(Worth)[i % 3])
+        await asyncio.sleep(0.002)
+        if i == 8:
+            spool.outbox("a").ack(4)
+            spool.give_up(6, "corrupt")
+    await spool.close()
+
+
+async def check_spool(folder: Path) -> list[str]:
+    """What is wrong with the spool that is left."""
+    wrong = []
+    spool = open_spool(folder)
+    top = spool.next_seq
+    lines = [line.split() for line in (folder / "ledger").read_text().splitlines()]
+    gone, acked = spool.disk.tombstones.numbers, spool.disk.acked["a"]
+    for words in lines:
+        if words[0] != "item":
+            continue
+        seq = int(words[3])
+        if seq >= top:
+            wrong.append(f"number {seq} would be used again")
+        if seq in gone or seq in acked:
+            continue
+        item = await spool.read(seq)
+        if item is None:
+            wrong.append(f"item {seq} was promised and is not there")
+        elif item.sha256.hex() != words[4] or Item.digest(item.payload) != item.sha256:
+            wrong.append(f"item {seq} is another one")
+    kept = {seq for seq, _ in spool.disk.kept()}
+    wrong += [f"number {s} is nowhere" for s in range(1, top) if s not in kept and s not in gone and s not in acked]
+    new = spool.put(ItemType.CLIP, 99, 0, b"new", Worth.HEAD)
+    if new.seq in kept or new.seq < top:
+        wrong.append(f"number {new.seq} was used again")
+    await spool.close()
+    return wrong
+
+
+# --- the server's side ---
+
+
+def item(i: int) -> Item:
+    data = payload(i)
+    return Item("cam1", "0" * 16, i + 1, ItemType.STILL, 0, i, data, Item.digest(data))
+
+
+async def open_archive(folder: Path) -> Archive:
+    archive = Archive(folder / "store", min_free_bytes=0)
+    archive.clear_incoming()
+    sql = "INSERT OR IGNORE INTO cameras (name, created_ns) VALUES ('cam1', 0)"
+    await archive.index.write(lambda tx: tx.conn.execute(sql).rowcount)
+    return archive
+
+
+async def store(folder: Path) -> None:
+    """Items, some together, one twice, a declared gap; the ledger names what was acknowledged."""
+    archive = await open_archive(folder)
+    with open(folder / "ledger", "a", encoding="ascii") as ledger:
+
+        async def take(i: int) -> None:
+            one = item(i)
+            if (await archive.ingest(one)).settled:
+                ledger.write(f"item {one.camera} {one.spool} {one.seq} {one.sha256.hex()}\n")
+                ledger.flush()
+
+        for i in range(0, ITEMS, 4):
+            await asyncio.gather(*(take(i + k) for k in range(4)), take(i))
+            await archive.declare("cam1", "0" * 16, 100 + i, 101 + i, "quota")
+    await archive.close()
+
+
+async def check_store(folder: Path) -> list[str]:
+    archive = await open_archive(folder)
+    found = judge(folder / "store", folder / "ledger")
+    wrong = [] if found["ok"] else [json.dumps(found)]
+    outcomes = [await archive.ingest(item(i)) for i in range(ITEMS)]
+    wrong += [f"again: {o.value}" for o in outcomes if not o.settled]
+    await archive.close()
+    found = judge(folder / "store", folder / "ledger")
+    wrong += [] if found["ok"] and found["stored"] == ITEMS else [f"at the end {json.dumps(found)}"]
+    files = sum(p.is_file() for p in (folder / "store" / "items").rglob("*"))
+    left = list((folder / "store" / "incoming").iterdir())
+    return wrong + ([] if files == ITEMS and not left else [f"{files} files, {left} left over"])
+
+
+SIDES: dict[str, tuple[Callable[..., Coroutine[Any, Any, None]], Callable[..., Coroutine[Any, Any, list[str]]]]] = {
+    "spool": (fill, check_spool),
+    "store": (store, check_store),
+}
+
+
+# --- dying ---
+
+
+def fork(job: Callable[[], Any]) -> tuple[int, str]:
+    """Run in a child: (how it ended, what it returned as JSON)."""
+    reading, writing = os.pipe()
+    if (pid := os.fork()) == 0:
+        code = 1
+        try:
+            os.write(writing, json.dumps(job()).encode()[:4000])
+            code = 0
+        except BaseException as e:
+            os.write(writing, json.dumps([f"{type(e).__name__}: {e}"]).encode()[:4000])
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as f:
+        said = f.read().decode()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
+
+
+def main() -> None:
+    p = argparse.ArgumentParser()
+    p.add_argument("side", choices=tuple(SIDES))
+    p.add_argument("folder", type=Path)
+    p.add_argument("--every", type=int, default=1)
+    p.add_argument("--break", dest="brk", default="")
+    a = p.parse_args()
+    planted.plant(a.brk)
+    fault = ctypes.CDLL(None)
+    work, check = SIDES[a.side]
+
+    def live(folder: Path, n: int, how: int) -> int:
+        fault.killpoint_arm(str(folder / a.side).encode(), ctypes.c_long(n), how)
+        asyncio.run(work(folder))
+        return int(fault.killpoint_count())
+
+    def once(n: int, how: int) -> tuple[int, str, list[str]]:
+        folder = a.folder / f"{n}-{how}"
+        folder.mkdir()
+        (folder / "ledger").touch()
+        code, said = fork(lambda: live(folder, n, how))
+        _, wrong = fork(lambda: asyncio.run(check(folder)))
+        shutil.rmtree(folder)
+        return code, said, json.loads(wrong)
+
+    code, calls, wrong = once(0, 0)
+    bad = [["whole run", wrong or calls]] if code or wrong else []
+    tried = killed = 0
+    for n in range(1, int(calls) + 1 if not bad else 0):
+        if (n + a.every // 2) % a.every:
+            continue
+        code, _, wrong = once(n, n % 3 if a.every > 1 else 0)
+        results = [(code, wrong)]
+        if a.every == 1:
+            results += [once(n, how)[::2] for how in (1, 2)]
+        for code, wrong in results:
+            tried += 1
+            killed += code == -signal.SIGKILL
+            if wrong:
+                bad.append([n, wrong[:3]])
+    print(json.dumps({"calls": calls, "tried": tried, "killed": killed, "bad": bad[:5], "n_bad": len(bad)}))
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
