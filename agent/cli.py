@@ -21,6 +21,7 @@ COMMANDS = (
     "snapshot",
     "server",
     "virtual",
+    "archive",
     "status",
     "pair",
     "check",

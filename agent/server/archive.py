@@ -174,11 +174,11 @@ class Archive:
         if not self.room(len(item.payload)):
             return Outcome.FULL
         self._write_file(tx, item)
-        self._write_rows(tx, item, contents)
+        self.enter(tx, item, contents, self._clock.wall_ns())
         return Outcome.STORED
 
-    def _write_rows(self, tx: Tx, item: Item, contents: Contents) -> None:
-        now = self._clock.wall_ns()
+    def enter(self, tx: Tx, item: Item, contents: Contents, now: int) -> None:
+        """The rows of an item whose file is there."""
         key = (item.camera, item.spool, item.seq)
         tx.conn.execute(
             "INSERT INTO items (camera, spool, seq, type, event, wall_ns, stored_ns, bytes, sha256)"

@@ -1,0 +1,67 @@
+"""`camera-agent archive`: is the store whole?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from agent import exits
+from agent.commands.common import die, run_async
+from agent.errors import AgentError
+
+
+@click.group()
+def archive() -> None:
+    """Check a camera server's store, or make its index anew."""
+
+
+config_option = click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The server's file.")
+store_option = click.option(
+    "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
+)
+
+
+@archive.command()
+@config_option
+@store_option
+@click.option("--ledger", "ledgers", multiple=True, type=click.Path(path_type=Path), help="What agents promised.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def fsck(path: Path | None, store: str | None, ledgers: tuple[Path, ...], as_json: bool) -> None:
+    """Compare ledgers, index and files; every file is read. Changes nothing, and a server may run meanwhile.
+
+    A ledger has a line `item CAMERA SPOOL SEQ SHA256` for each item that an agent made durable
+    (CAMERA_AGENT_LEDGER=FILE). Exit code 0 only if nothing is lost, doubled, torn or wrong.
+    """
+    from agent import hosted
+    from agent.server import fsck as checking
+
+    try:
+        report = checking.check(hosted.load(path, None, store).server.store_path, ledgers)
+    except AgentError as e:
+        die(e)
+        return
+    if as_json:
+        click.echo(json.dumps(report.as_json()))
+    else:
+        for name, value in report.as_json().items():
+            if name != "findings":
+                click.echo(f"{name:<10}{'yes' if value is True else 'no' if value is False else value}")
+        for line in report.findings:
+            click.echo(line, err=True)
+    sys.exit(exits.OK if report.ok else exits.FAILURE)
+
+
+@archive.command()
+@config_option
+@store_option
+def rebuild(path: Path | None, store: str | None) -> None:
+    """Make the index of a store anew from its files, where it is lost. The server must not run."""
+    from agent import hosted
+    from agent.server.rebuild import rebuild as make
+
+    done = run_async(make(hosted.load(path, None, store).server.store_path))
+    click.echo(f"{done.items} items of {done.cameras} cameras; {done.skipped} files skipped")
+    click.echo("agents need new tokens: camera-agent virtual add NAME")

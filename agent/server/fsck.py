@@ -1,0 +1,182 @@
+"""Is everything that was promised in the store, once and whole? Reads only; a server may run meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.errors import UsageError
+from agent.exits import CANNOT_WRITE, NO_CAMERA
+from agent.frame import ItemType
+from agent.server import past
+from agent.server.archive import ITEMS_PER_DIR, SUFFIX
+
+FINDINGS = 20
+BLOCK_BYTES = 1024 * 1024
+
+Key = tuple[str, str, int]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found. Without a ledger nothing is promised: then `declared` counts all numbers that were given up.
+
+    With one, each promised item is stored, declared, expired (stored, and deleted since by retention), or one of
+    these, which must be 0: `lost` (none of it), `dup` (stored more than once), `torn` (its file is missing, short
+    or altered), `wrong` (another content is stored under its number). `unindexed`: files without a row, left by an
+    upload that was cut off and will come again; harmless.
+    """
+
+    promised: int = 0
+    stored: int = 0
+    declared: int = 0
+    lost: int = 0
+    dup: int = 0
+    torn: int = 0
+    wrong: int = 0
+    expired: int = 0
+    unindexed: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not (self.lost or self.dup or self.torn or self.wrong)
+
+    def find(self, what: str, key: Key, why: str) -> None:
+        setattr(self, what, getattr(self, what) + 1)
+        if len(self.findings) < FINDINGS:
+            self.findings.append(f"{what}: {key[0]} {key[1]}-{key[2]}: {why}")
+
+    def as_json(self) -> dict[str, object]:
+        names = ("promised", "stored", "declared", "lost", "dup", "torn", "wrong")
+        return {n: getattr(self, n) for n in names} | {
+            "ok": self.ok,
+            "expired": self.expired,
+            "unindexed": self.unindexed,
+            "findings": self.findings,
+        }
+
+
+def check(store: Path, ledgers: tuple[Path, ...] = ()) -> Report:
+    """Compare ledgers, index and files. Raises UsageError where there is no index (66) or it cannot be read (73)."""
+    promised = _read_ledgers(ledgers)  # before the index: what comes meanwhile is no loss
+    report = Report(promised=sum(len(digests) for digests in promised.values()))
+    try:
+        with closing(_open(store)) as conn:
+            digests = _check_rows(conn, store, report)
+            _check_promises(conn, promised, digests, report)
+            if not ledgers:
+                report.declared = _declared_numbers(conn)
+            known = {_path(store, key, type_) for key, (_, type_) in digests.items()}
+            report.unindexed = sum(1 for path in (store / "items").rglob("*.*") if path not in known)
+    except sqlite3.Error as e:
+        raise UsageError(f"the index of {store} cannot be read: {e}", CANNOT_WRITE) from None
+    return report
+
+
+def _open(store: Path) -> sqlite3.Connection:
+    if not (store / "index.db").is_file():
+        raise UsageError(f"{store} has no index.db; `camera-agent archive rebuild` makes one from the files", NO_CAMERA)
+    uri = f"{(store / 'index.db').absolute().as_uri()}?mode=ro"
+    conn = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+    conn.row_factory = sqlite3.Row
+    conn.execute("BEGIN")  # one state of it for all questions
+    return conn
+
+
+def _read_ledgers(paths: tuple[Path, ...]) -> dict[Key, set[bytes]]:
+    """Lines `item CAMERA SPOOL SEQ SHA256`; a last line that a power cut tore is no promise yet."""
+    promised: dict[Key, set[bytes]] = {}
+    for path in paths:
+        try:
+            with open(path, encoding="ascii", errors="replace") as lines:
+                for line in lines:
+                    words = line.split()
+                    if len(words) == 5 and words[0] == "item" and words[3].isdigit() and len(words[4]) == 64:
+                        try:
+                            sha256 = bytes.fromhex(words[4])
+                        except ValueError:
+                            continue
+                        promised.setdefault((words[1], words[2], int(words[3])), set()).add(sha256)
+        except OSError as e:
+            raise UsageError(f"{path}: {e.strerror}", NO_CAMERA) from None
+    return promised
+
+
+def _check_rows(conn: sqlite3.Connection, store: Path, report: Report) -> dict[Key, tuple[bytes, int]]:
+    """Each row against its file; (digest, type) of every item that the index has."""
+    digests: dict[Key, tuple[bytes, int]] = {}
+    for row in conn.execute("SELECT camera, spool, seq, type, bytes, sha256 FROM items"):
+        key = (row["camera"], row["spool"], row["seq"])
+        if key in digests:
+            report.find("dup", key, "two rows of the index")
+            continue
+        digests[key] = bytes(row["sha256"]), row["type"]
+        why = _damage(_path(store, key, row["type"]), row["bytes"], digests[key][0])
+        if why and _still_there(store, key):
+            report.find("torn", key, why)
+        elif not why:
+            report.stored += 1
+    return digests
+
+
+def _damage(path: Path, size: int, sha256: bytes) -> str:
+    """What is wrong with the file, "" for nothing."""
+    try:
+        with open(path, "rb") as file:
+            there = os.fstat(file.fileno()).st_size
+            if there != size:
+                return f"{path} has {there} bytes instead of {size}"
+            digest = hashlib.sha256()
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+    except OSError as e:
+        return f"{path}: {e.strerror}"
+    return "" if digest.digest() == sha256 else f"{path} is altered"
+
+
+def _still_there(store: Path, key: Key) -> bool:
+    """Whether the row is there now, too: retention may have taken it since the check began."""
+    with closing(_open(store)) as conn:
+        sql = "SELECT 1 FROM items WHERE camera=? AND spool=? AND seq=?"
+        return conn.execute(sql, key).fetchone() is not None
+
+
+def _check_promises(
+    conn: sqlite3.Connection,
+    promised: dict[Key, set[bytes]],
+    digests: dict[Key, tuple[bytes, int]],
+    report: Report,
+) -> None:
+    dropped = "SELECT 1 FROM dropped WHERE camera=? AND spool=? AND first<=? AND last>=? LIMIT 1"
+    for key, wanted in promised.items():
+        for sha256 in wanted:
+            if key in digests:
+                if digests[key][0] != sha256:
+                    report.find("wrong", key, "another content is stored under this number")
+            elif (same := past.same(conn, *key, sha256)) is not None:
+                report.expired += same
+                if not same:
+                    report.find("wrong", key, "another content was stored under this number")
+            elif conn.execute(dropped, (*key, key[2])).fetchone():
+                report.declared += 1
+            else:
+                report.find("lost", key, "promised, and neither stored nor declared")
+
+
+def _declared_numbers(conn: sqlite3.Connection) -> int:
+    """Numbers that were given up and did not come after all."""
+    total = 0
+    for row in conn.execute("SELECT camera, spool, first, last FROM dropped"):
+        came = conn.execute("SELECT count(*) FROM items WHERE camera=? AND spool=? AND seq BETWEEN ? AND ?", tuple(row))
+        total += row["last"] - row["first"] + 1 - came.fetchone()[0]
+    return total
+
+
+def _path(store: Path, key: Key, type_: int) -> Path:
+    camera, spool, seq = key
+    return store / "items" / camera / spool / str(seq // ITEMS_PER_DIR) / f"{seq}.{SUFFIX[ItemType(type_)]}"

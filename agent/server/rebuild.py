@@ -1,0 +1,109 @@
+"""An index from the files alone, for a store whose index is lost."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import UsageError
+from agent.exits import CANNOT_WRITE
+from agent.frame import Item, ItemType
+from agent.server.archive import NAME, SPOOL, SUFFIX, Archive
+from agent.server.digest import Contents, inspect, number
+from agent.server.index import Tx
+from agent.server.lock import StoreLock
+
+BATCH = 200
+_FILE = re.compile(r"([1-9][0-9]{0,18})\.(" + "|".join(SUFFIX.values()) + r")\Z")
+_TYPES = {suffix: type_ for type_, suffix in SUFFIX.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """`skipped`: files that are not whole items."""
+
+    cameras: int
+    items: int
+    skipped: int
+
+
+async def rebuild(store: Path) -> Rebuilt:
+    """Make `index.db` of the files; raises UsageError where one is there already, or a server runs (73).
+
+    What only the index knew is gone: tokens (`virtual add` gives new ones), accounts, what was declared given up.
+    The event of a clip is that whose record was the last one opened before it. Digests are those of the files as
+    they are now.
+    """
+    if (store / "index.db").exists():
+        raise UsageError(f"{store} has an index; move index.db* away to have it made anew", CANNOT_WRITE)
+    if not (store / "items").is_dir():
+        raise UsageError(f"{store} has no items", CANNOT_WRITE)
+    lock = StoreLock(store)
+    archive = Archive(store)
+    try:
+        cameras = sorted(p for p in (store / "items").iterdir() if p.is_dir() and NAME.match(p.name))
+        items = skipped = 0
+        for folder in cameras:
+            await archive.index.write(lambda tx, name=folder.name: _enter_camera(tx, name))  # type: ignore[misc]
+            for spool in sorted(p for p in folder.iterdir() if SPOOL.match(p.name)):
+                some, bad = await _spool(archive, folder.name, spool)
+                items, skipped = items + some, skipped + bad
+        return Rebuilt(len(cameras), items, skipped)
+    finally:
+        await archive.close()
+        lock.close()
+
+
+def _enter_camera(tx: Tx, name: str) -> None:
+    tx.conn.execute("INSERT INTO cameras (name, token_hash, created_ns) VALUES (?, NULL, 0)", (name,))
+
+
+async def _spool(archive: Archive, camera: str, folder: Path) -> tuple[int, int]:
+    """(items entered, files skipped) of one spool, in the order of its numbers."""
+    found = [(int(m[1]), _TYPES[m[2]], p) for p in folder.glob("*/*") if (m := _FILE.match(p.name))]
+    skipped = sum(1 for p in folder.glob("*/*")) - len(found)
+    event = 0
+    batch: list[tuple[Item, Contents, int]] = []
+    entered = 0
+    for seq, type_, path in sorted(found):
+        payload, stored_ns = path.read_bytes(), path.stat().st_mtime_ns
+        item = Item(camera, folder.name, seq, type_, 0, stored_ns, payload, Item.digest(payload))
+        try:
+            contents = inspect(item)
+        except ValueError:
+            skipped += 1
+            continue
+        of, event = _event(contents, type_, event)
+        batch.append((_told(item, contents, of), contents, stored_ns))
+        if len(batch) >= BATCH:
+            entered += await _enter(archive, batch)
+            batch = []
+    return entered + await _enter(archive, batch), skipped
+
+
+def _event(contents: Contents, type_: ItemType, running: int) -> tuple[int, int]:
+    """(this item's event, the event that runs behind it)."""
+    if contents.record is not None:
+        own = number(contents.record.get("event"))
+        return own, own if contents.record["state"] == "open" else 0
+    return (running if type_ is ItemType.CLIP else 0), running
+
+
+def _told(item: Item, contents: Contents, event: int) -> Item:
+    """The item with its event, and its time as it says itself."""
+    wall_ns = item.wall_ns
+    if contents.frames:
+        wall_ns = contents.frames[0].wall_ns
+    elif contents.record is not None:
+        wall_ns = number(contents.record.get("wall_ns"), wall_ns)
+    return Item(item.camera, item.spool, item.seq, item.type, event, wall_ns, item.payload, item.sha256)
+
+
+async def _enter(archive: Archive, batch: list[tuple[Item, Contents, int]]) -> int:
+    def run(tx: Tx) -> None:
+        for item, contents, stored_ns in batch:
+            archive.enter(tx, item, contents, stored_ns)
+
+    await archive.index.write(run)
+    return len(batch)
