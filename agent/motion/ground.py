@@ -1,0 +1,48 @@
+"""Where things differ that are no motion: leaves come back to the old ground, what moves conquers new one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from agent.motion.background import rate
+
+if TYPE_CHECKING:
+    from agent.motion.planes import Floats, Plane
+    from agent.motion.tuning import Tuning
+
+
+class Ground:
+    """How lately and how often each pixel differed without being motion, both 0..1."""
+
+    def __init__(self, shape: tuple[int, ...], tuning: Tuning) -> None:
+        self._tuning = tuning
+        self._worn = np.zeros(shape, np.float32)
+        self._heat = np.zeros(shape, np.float32)
+        self._age_s = 0.0
+
+    def calm(self) -> Floats:
+        """1 where nothing but motion ever differs, towards 0 where things come and go."""
+        share: Floats = 1 / (1.0 + self._tuning.heat_gain * cv2.blur(self._heat, (5, 5)))
+        return share
+
+    def fresh(self) -> Floats:
+        """1 where nothing differed lately, towards 0 where something just did."""
+        share: Floats = 1.0 - self._worn
+        return share
+
+    def tread(self, differs: Plane | None, active: Plane | None, dt_s: float) -> None:
+        """`differs`: 255 where a pixel differs, None for nowhere; `active`: 255 where that is motion."""
+        t = self._tuning
+        self._age_s += dt_s
+        self._worn *= math.exp(-dt_s / t.worn_s)
+        r = rate(dt_s, min(t.heat_s, 0.5 + self._age_s))
+        if differs is None:
+            self._heat *= 1 - r
+            return
+        cv2.max(self._worn, differs.astype(np.float32) * np.float32(1 / 255), dst=self._worn)
+        free = None if active is None else cv2.bitwise_not(active)
+        cv2.accumulateWeighted((differs > 0).astype(np.uint8), self._heat, r, free)
