@@ -58,12 +58,24 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something that differed and was no motion: `reason` in one word, where, how much evidence there was of how
+    much wanted (the detector's units), and in which zone."""
+
+    reason: str
+    box: Box
+    evidence: float = 0.0
+    wanted: float = 0.0
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What the detector says of one frame.
 
     `score` is the share of the picture that moves (0..1); `boxes` are where; `reason` is one word for
     why (`motion`) or why not (`still`, `learning`, `light`, …). `still`, where motion begins: a JPEG made of
-    the picture, when the camera's own are none.
+    the picture, when the camera's own are none. `zone` is that of the largest object, `hidden` what else differed.
     """
 
     moving: bool

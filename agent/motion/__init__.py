@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 from annotated_types import Ge, Gt, Le
 
+from agent.errors import ConfigError
 from agent.frame import Decision
+from agent.motion import polygons
+from agent.motion.polygons import Polygon
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,12 +18,42 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A named part of the picture; its `sensitivity` stands in for the camera's there."""
+
+    name: str
+    points: Polygon
+    sensitivity: Annotated[int, Ge(1), Le(10)] | None = None
+
+    def __post_init__(self) -> None:
+        polygons.check(self.points, f"zone '{self.name}'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MotionSettings:
-    """What people set: `sensitivity` 1 (only what is plain to see) to 10 (the slightest thing)."""
+    """What people set.
+
+    `sensitivity`: 1 (only what is plain to see) to 10 (the slightest thing). `min_size`, `max_size`: height of what
+    counts, as a share of the picture's. `zones`: if there are any, only what moves in them counts. `masks`: outlines
+    in which nothing counts.
+    """
 
     enabled: bool = True
     sensitivity: Annotated[int, Ge(1), Le(10)] = 5
     analyses_per_s: Annotated[float, Gt(0), Le(60)] = 5.0
+    min_size: Annotated[float, Ge(0), Le(1)] = 0.0
+    max_size: Annotated[float, Gt(0), Le(1)] = 1.0
+    zones: tuple[Zone, ...] = ()
+    masks: tuple[Polygon, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.min_size > self.max_size:
+            raise ConfigError(f"min_size ({self.min_size:g}) is more than max_size ({self.max_size:g})")
+        names = [z.name for z in self.zones]
+        if len(set(names)) != len(names):
+            raise ConfigError("two zones have one name")
+        for i, outline in enumerate(self.masks):
+            polygons.check(outline, f"masks[{i}]")
 
 
 class Detector(Protocol):
@@ -36,4 +69,4 @@ def create(settings: MotionSettings) -> Detector:
     from agent.motion.detector import MotionDetector
     from agent.motion.tuning import tuned
 
-    return MotionDetector(tuned(settings.sensitivity))
+    return MotionDetector(settings, tuned(settings.sensitivity))

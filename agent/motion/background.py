@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from agent.motion.planes import above, at_least
+
 if TYPE_CHECKING:
     from agent.motion.planes import Plane
     from agent.motion.tuning import Tuning
-
-BOX3 = np.ones((3, 3), np.uint8)
 
 
 def rate(dt_s: float, time_constant_s: float) -> float:
@@ -20,8 +20,20 @@ def rate(dt_s: float, time_constant_s: float) -> float:
     return 1.0 - math.exp(-dt_s / time_constant_s)
 
 
+def lit(plane: Plane, gain: float, offset: float) -> Plane:
+    """The plane in another light: gain × plane + offset."""
+    if gain == 1 and offset == 0:
+        return plane
+    return cv2.convertScaleAbs(plane, alpha=gain, beta=offset)
+
+
 class Background:
-    """The mean follows slowly; the range holds all of the last `range_s` to 2 × `range_s` seconds but motion."""
+    """The mean follows slowly; the range holds all that was seen in the last `range_s` to 2 × `range_s`, but motion.
+
+    A pixel that leaves come and go on has a wide range at once, and one of a noisy sensor has its noise in it: a
+    range needs no model of either. It is the smallest and largest value of two buckets of `range_s` each, the older
+    of which is dropped when the newer is full.
+    """
 
     def __init__(self, plane: Plane, tuning: Tuning) -> None:
         self._tuning = tuning
@@ -29,53 +41,45 @@ class Background:
         self._low = [plane.copy(), plane.copy()]
         self._high = [plane.copy(), plane.copy()]
         self._blocked_s = np.zeros(plane.shape, np.float32)
-        self._age_s = 0.0
+        self.age_s = 0.0
         self._bucket_s = 0.0
 
     def relight(self, gain: float, offset: float) -> None:
         """Take the picture's light as the background's."""
         self.mean = np.clip(self.mean * gain + offset, 0, 255)
-        for side in (self._low, self._high):
-            side[:] = [lit(p, gain, offset) for p in side]
+        self._low = [lit(p, gain, offset) for p in self._low]
+        self._high = [lit(p, gain, offset) for p in self._high]
 
     def compare(self, plane: Plane, gain: float, offset: float) -> tuple[Plane, Plane]:
-        """How far each pixel lies outside its own and its neighbours' range, and how far is needed to differ."""
+        """How far each pixel lies outside its range in this light, and how far is needed to differ (grey levels)."""
         t = self._tuning
-        low, high = cv2.min(*self._low), cv2.max(*self._high)
-        if t.dil:
-            low, high = cv2.erode(low, BOX3), cv2.dilate(high, BOX3)
-        low, high = lit(low, gain, offset), lit(high, gain, offset)
+        low, high = lit(cv2.min(*self._low), gain, offset), lit(cv2.max(*self._high), gain, offset)
         away = cv2.max(cv2.subtract(plane, high), cv2.subtract(low, plane))
-        limit = cv2.max(cv2.convertScaleAbs(cv2.subtract(high, low), alpha=t.range_gain), round(t.floor))
-        limit = cv2.max(limit, cv2.convertScaleAbs(high, alpha=t.weber))
-        return away, limit
+        limit = at_least(cv2.convertScaleAbs(cv2.subtract(high, low), alpha=t.range_gain), round(t.floor))
+        return away, cv2.max(limit, cv2.convertScaleAbs(high, alpha=t.weber))
 
     def learn(self, plane: Plane, active: Plane | None, dt_s: float) -> None:
         """Follow the picture, except where `active` (255: motion) has been so for only a short time."""
         t = self._tuning
-        self._age_s += dt_s
+        self.age_s += dt_s
         self._bucket_s += dt_s
         if self._bucket_s > t.range_s:
             self._bucket_s = 0.0
-            self._low = [self._low[1], self.mean.astype(np.uint8)]
-            self._high = [self._high[1], self.mean.astype(np.uint8)]
-        free = None
-        if active is not None:
-            self._blocked_s += dt_s
-            self._blocked_s[active == 0] = 0
-            free = cv2.compare(cv2.min(self._blocked_s, active.astype(np.float32)), t.block_s, cv2.CMP_GT)
-            free = cv2.bitwise_or(free, cv2.bitwise_not(active))
-        cv2.accumulateWeighted(plane, self.mean, rate(dt_s, min(t.learn_s, 0.5 + self._age_s)), free)
+            now = self.mean.astype(np.uint8)
+            self._low = [self._low[1], now]
+            self._high = [self._high[1], now.copy()]
+        free = None if active is None else self._free(active, dt_s)
+        cv2.accumulateWeighted(plane, self.mean, rate(dt_s, min(t.learn_s, 0.5 + self.age_s)), free)
+        low, high = self._low[1], self._high[1]
         if free is None:
-            cv2.min(self._low[1], plane, dst=self._low[1])
-            cv2.max(self._high[1], plane, dst=self._high[1])
+            cv2.min(low, plane, dst=low)
+            cv2.max(high, plane, dst=high)
         else:
-            cv2.copyTo(cv2.min(self._low[1], plane), free, self._low[1])
-            cv2.copyTo(cv2.max(self._high[1], plane), free, self._high[1])
+            cv2.copyTo(cv2.min(low, plane), free, low)
+            cv2.copyTo(cv2.max(high, plane), free, high)
 
-
-def lit(plane: Plane, gain: float, offset: float) -> Plane:
-    """The plane in another light: gain × plane + offset."""
-    if gain == 1 and offset == 0:
-        return plane
-    return cv2.convertScaleAbs(plane, alpha=gain, beta=offset)
+    def _free(self, active: Plane, dt_s: float) -> Plane:
+        """255 where the picture may be learned: no motion, or motion on the spot for longer than `block_s`."""
+        self._blocked_s += dt_s
+        self._blocked_s[active == 0] = 0
+        return cv2.bitwise_or(cv2.bitwise_not(active), above(self._blocked_s, self._tuning.block_s))

@@ -1,4 +1,4 @@
-"""Connected pixels that differ: how much, how lively, and whether they are an object or only light."""
+"""Connected pixels that differ: how much, how lively, on what ground."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from agent.motion.planes import Floats, Plane
 
 MAX_BLOBS = 24
+CLOSE = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
     """A group of differing pixels; box and centre in pixels of the plane.
 
-    `mass`: sum of difference over threshold; `ground`: the same for the pixels' worth; `lively`: pixels changed lately.
+    `ground`: sum over its pixels of difference / threshold × worth; `lively`: pixels that changed lately;
+    `calm`: mean calm of its pixels.
     """
 
     label: int
@@ -29,29 +31,36 @@ class Blob:
     area: int
     cx: float
     cy: float
-    mass: float
     ground: float
     lively: float
     calm: float
 
 
-def group(mask: Plane, ratio: Floats, worth: Floats, changed: Plane, calm: Floats) -> tuple[list[Blob], Plane]:
-    """The blobs of the mask (the MAX_BLOBS of most ground) and their label plane.
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is known of each pixel: difference / threshold (0 where it does not differ), changed lately (0 or 1),
+    calm and worth (0..1)."""
 
-    `ratio`: difference over limit of each pixel; `worth`: what it counts; `changed`: 1 where it changed lately.
-    """
-    n, labels, stats, centres = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    ratio: Floats
+    changed: Plane
+    calm: Floats
+    worth: Floats
+
+
+def group(differs: Plane, traits: Traits) -> tuple[list[Blob], Plane]:
+    """The MAX_BLOBS weightiest blobs of the pixels that are not 0, gaps of a pixel closed, and their label plane."""
+    joined = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, CLOSE)
+    n, labels, stats, centres = cv2.connectedComponentsWithStats(joined, connectivity=8)
     flat = labels.ravel()
-    mass = np.bincount(flat, ratio.ravel(), n)
-    ground = np.bincount(flat, (ratio * worth).ravel(), n)
-    lively = np.bincount(flat, changed.ravel(), n)
-    calmness = np.bincount(flat, calm.ravel(), n)
-    order = np.argsort(-mass[1:], kind="stable")[:MAX_BLOBS] + 1
+
+    def total(plane: Floats) -> Floats:
+        return np.bincount(flat, plane.ravel(), n)
+
+    mass, ground = total(traits.ratio), total(traits.ratio * traits.worth)
+    lively, calm = total(traits.changed), total(traits.calm)
     blobs = []
-    for i in order.tolist():
+    for i in (np.argsort(-mass[1:], kind="stable")[:MAX_BLOBS] + 1).tolist():
         x, y, w, h, area = (int(v) for v in stats[i])
-        cx, cy = centres[i]
-        blobs.append(
-            Blob(i, x, y, w, h, area, float(cx), float(cy), float(mass[i]), float(ground[i]), float(lively[i]), float(calmness[i]) / area)
-        )
-    return blobs, np.asarray(labels, np.int32)
+        cx, cy = (float(v) for v in centres[i])
+        blobs.append(Blob(i, x, y, w, h, area, cx, cy, float(ground[i]), float(lively[i]), float(calm[i]) / area))
+    return blobs, labels

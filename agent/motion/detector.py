@@ -2,138 +2,194 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from agent.frame import Box, Decision
+from agent.frame import Box, Candidate, Decision
 from agent.motion import light
-from agent.motion.background import BOX3, Background
-from agent.motion.blobs import Blob, group
-from agent.motion.ground import Ground
-from agent.motion.tracks import Tracker
+from agent.motion.background import lit
+from agent.motion.blobs import Blob, Traits, group
+from agent.motion.light import Light
+from agent.motion.planes import above, at_most
+from agent.motion.region import Region, region
+from agent.motion.scene import Scene, Scenes
+from agent.motion.tracks import Track, Tracker
 
 if TYPE_CHECKING:
+    from agent.motion import MotionSettings
     from agent.motion.planes import Plane
     from agent.motion.tuning import Tuning
 
 GAP_S = 5.0
-STILL = Decision(moving=False)
+"""after a longer gap nothing is known of what happened: everything begins anew"""
+SMALLEST_LIT = 9
+"""a blob of fewer pixels is too small to tell light from things"""
+AROUND = np.ones((3, 3), np.uint8)
 
 
 class MotionDetector:
     """Implements `agent.motion.Detector`; docs/design/motion.md explains the steps and their sources."""
 
-    def __init__(self, tuning: Tuning) -> None:
+    def __init__(self, settings: MotionSettings, tuning: Tuning) -> None:
+        self._settings = settings
         self._tuning = tuning
-        self._background: Background | None = None
-
-    def _start(self, plane: Plane, pts_s: float, quiet_s: float) -> None:
-        self._background = Background(plane, self._tuning)
-        self._past: deque[tuple[float, Plane, float, float]] = deque()
-        self._tracker = Tracker(self._tuning)
-        self._ground = Ground(plane.shape, self._tuning)
-        self._shape = plane.shape
-        self._last_s = pts_s
-        self._quiet_until_s = pts_s + quiet_s
-        self._seen_s = -1e9
-        self._seen: Decision = STILL
-        self._past.append((pts_s, plane, 1.0, 0.0))
-        self._held: Plane | None = None
+        self._shape: tuple[int, ...] = ()
+        self._last_s = 0.0
 
     def update(self, luma: Plane, pts_s: float) -> Decision:
         """See `Detector.update`."""
-        if self._background is None or luma.shape != self._shape or not 0 <= pts_s - self._last_s <= GAP_S:
-            self._start(luma, pts_s, self._tuning.warm_s)
+        if luma.shape != self._shape or not 0 <= pts_s - self._last_s <= GAP_S:
+            self._begin(luma, pts_s)
             return Decision(moving=False, reason="learning")
         dt_s = min(pts_s - self._last_s, 1.0)
         self._last_s = pts_s
-        return self._look(self._background, luma, pts_s, dt_s)
+        return self._look(luma, pts_s, dt_s)
 
-    def _look(self, bg: Background, luma: Plane, pts_s: float, dt_s: float) -> Decision:
-        gain, offset = light.fit(luma, bg.mean)
-        usual = cv2.convertScaleAbs(bg.mean, alpha=gain, beta=offset)
-        away, limit = bg.compare(luma, gain, offset)
+    def _begin(self, luma: Plane, pts_s: float) -> None:
+        self._shape = luma.shape
+        self._last_s = pts_s
+        self._region: Region = region(self._settings, luma.shape)
+        self._scenes = Scenes()
+        self._enter(Scene(luma, self._tuning), luma, pts_s, self._tuning.warm_s)
+
+    def _enter(self, scene: Scene, luma: Plane, pts_s: float, quiet_s: float) -> None:
+        self._scene = scene
+        self._tracker = Tracker(self._tuning)
+        self._past: deque[tuple[float, Plane, Light]] = deque([(pts_s, luma, Light())])
+        self._quiet_until_s = pts_s + quiet_s
+        self._seen_s = -1e9
+        self._seen = Decision(moving=False)
+
+    def _look(self, luma: Plane, pts_s: float, dt_s: float) -> Decision:
+        t, background = self._tuning, self._scene.background
+        now = Light()
+        away, limit = background.compare(luma, *now)
         differs = cv2.compare(away, limit, cv2.CMP_GT)
-        changed_by = self._changed_by(luma, pts_s, gain, offset)
+        level = float(cv2.mean(background.mean)[0])
+        # Where nothing differs and the mean is the same, the light is.
+        if cv2.countNonZero(differs) or abs(float(cv2.mean(luma)[0]) - level) > 1:
+            now = light.fit(luma, background.mean)
+            away, limit = background.compare(luma, *now)
+            differs = cv2.compare(away, limit, cv2.CMP_GT)
         count = cv2.countNonZero(differs)
-        if count > self._tuning.upheaval * luma.size:
-            self._start(luma, pts_s, self._tuning.quiet_s)
+        if count > t.upheaval * luma.size:
+            self._enter(self._scenes.turn(self._scene, luma, t), luma, pts_s, t.quiet_s)
             return Decision(moving=False, reason="light")
-        if light.step(gain, offset, self._past[0], bg.mean) > self._tuning.light_step:
-            self._quiet_until_s = max(self._quiet_until_s, pts_s + self._tuning.quiet_s)
-        strong: list[Blob] = []
+        self._trim(pts_s)
+        if now.since(self._past[0][2]).step(level) > t.light_step:
+            self._quiet_until_s = max(self._quiet_until_s, pts_s + t.quiet_s)
+        moving: list[Track] = []
+        hidden: list[Candidate] = []
         active = None
-        reason = "still"
         if count:
-            strong, active, reason = self._judge(limit, luma, usual, away, differs, changed_by, pts_s, dt_s)
-        self._held = active
-        self._ground.tread(differs if count else None, active, dt_s)
-        if abs(gain - 1) > 0.02 or abs(offset) > 1:
-            bg.relight(gain, offset)
-            self._past = deque((t, p, g / gain, o - offset * g / gain) for t, p, g, o in self._past)
-            gain, offset = 1.0, 0.0
-        bg.learn(luma, active, dt_s)
-        self._past.append((pts_s, luma, gain, offset))
-        return self._decide(strong, reason, luma, pts_s)
+            traits = self._traits(luma, away, limit, differs, now)
+            moving, hidden, active = self._judge(luma, differs, traits, now, pts_s, dt_s)
+        self._scene.ground.tread(differs if count else None, active, dt_s)
+        if now.differs():
+            background.relight(*now)
+            self._past = deque((s, plane, old.since(now)) for s, plane, old in self._past)
+            now = Light()
+        background.learn(luma, active, dt_s)
+        self._past.append((pts_s, luma, now))
+        return self._decide([k.blob for k in moving], tuple(hidden), pts_s)
 
-    def _changed_by(self, luma: Plane, pts_s: float, gain: float, offset: float) -> Plane:
-        past = self._past
-        while len(past) > 1 and past[1][0] <= pts_s - self._tuning.lag_s + 1e-6:
-            past.popleft()
-        _, plane, g, o = past[0]
-        ratio = gain / g
-        relit = cv2.convertScaleAbs(plane, alpha=ratio, beta=offset - o * ratio)
-        return cv2.absdiff(luma, relit)
+    def _trim(self, pts_s: float) -> None:
+        """Forget pictures older than the one of `lag_s` ago."""
+        while len(self._past) > 1 and self._past[1][0] <= pts_s - self._tuning.lag_s + 1e-6:
+            self._past.popleft()
+
+    def _traits(self, luma: Plane, away: Plane, limit: Plane, differs: Plane, now: Light) -> Traits:
+        t = self._tuning
+        _, before, old = self._past[0]
+        changed_by = cv2.absdiff(luma, lit(before, *now.since(old)))
+        changed = cv2.bitwise_and(above(changed_by, t.floor), differs)
+        ratio = at_most(cv2.divide(away, limit, dtype=cv2.CV_32F), t.pixel_cap)
+        calm = self._scene.ground.calm()
+        worth = calm * self._scene.ground.fresh()
+        if self._region.weight is not None:
+            worth *= self._region.weight
+        return Traits(cv2.copyTo(ratio, differs), at_most(changed, 1), calm, worth)
 
     def _judge(
-        self, limit: Plane, luma: Plane, usual: Plane, away: Plane, differs: Plane, changed_by: Plane, pts_s: float,
-        dt_s: float,
-    ) -> tuple[list[Blob], Plane | None, str]:
+        self, luma: Plane, differs: Plane, traits: Traits, now: Light, pts_s: float, dt_s: float
+    ) -> tuple[list[Track], list[Candidate], Plane | None]:
+        """What moves, what was held back and why, and 255 where motion keeps the background from learning."""
         t = self._tuning
-        changed = (changed_by > t.floor).astype(np.uint8)
-        ratio = np.minimum(away.astype(np.float32) / limit, t.pixel_cap)
-        ratio[differs == 0] = 0
-        calm = self._ground.calm()
-        joined = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, BOX3)
-        blobs, labels = group(joined, ratio, calm * self._ground.fresh(), cv2.bitwise_and(changed, changed, mask=differs), calm)
-        reason = "small"
+        hidden: list[Candidate] = []
+        if self._region.looked is not None:
+            masked = cv2.bitwise_and(differs, cv2.bitwise_not(self._region.looked))
+            if cv2.countNonZero(masked):
+                hidden.append(Candidate("mask", self._box(*cv2.boundingRect(masked))))
+            differs = cv2.bitwise_and(differs, self._region.looked)
+        blobs, labels = group(differs, traits)
+        usual = lit(cv2.convertScaleAbs(self._scene.background.mean), *now)
         things: list[Blob] = []
         for b in blobs:
-            if b.area >= 9 and light.explains(b, luma, usual) > t.alight:
-                reason = "light"
-                continue
-            things.append(b)
-        strong: list[Blob] = []
-        held: list[int] = []
-        tracks = self._tracker.follow(things, pts_s, dt_s, pts_s >= self._quiet_until_s)
-        for k in tracks:
-            b = k.blob
-            if pts_s - k.proven_s > t.patience_s * b.calm**2:
-                continue
-            if pts_s - k.gone_s <= t.patience_s:
-                held.append(b.label)
-            if b.lively >= max(1.0, t.moving_share * b.area):
-                strong.append(b)
-        if not held:
-            return strong, None, reason
-        keep = np.zeros(int(labels.max()) + 1, np.uint8)
-        keep[held] = 255
-        return strong, cv2.bitwise_and(cv2.dilate(keep[labels], BOX3), cv2.compare(calm, t.shield, cv2.CMP_GT)), "motion"
+            if b.area >= SMALLEST_LIT and light.explains(b, luma, usual) > t.alight:
+                hidden.append(self._candidate("light", b, b.ground))
+            else:
+                things.append(b)
+        moving: list[Track] = []
+        shielding: list[int] = []
+        for k in self._tracker.follow(things, pts_s, dt_s, quiet=pts_s < self._quiet_until_s):
+            patience_s = t.patience_s * k.blob.calm**2
+            if pts_s - k.proven_s <= patience_s and pts_s - k.gone_s <= t.patience_s:
+                shielding.append(k.blob.label)
+            reason = self._held_back(k, pts_s, patience_s)
+            if reason:
+                hidden.append(self._candidate(reason, k.blob, k.ground))
+            else:
+                moving.append(k)
+        return moving, hidden, self._shield(labels, shielding, traits)
 
-    def _decide(self, strong: list[Blob], reason: str, luma: Plane, pts_s: float) -> Decision:
+    def _held_back(self, track: Track, pts_s: float, patience_s: float) -> str:
+        """Why a track is no motion now, "" if it is."""
+        if pts_s - track.proven_s > patience_s:
+            return "fleeting"
+        if track.blob.lively < max(1.0, self._tuning.moving_share * track.blob.area):
+            return "still"
+        height = self._shape[0]
+        if track.height + 0.5 < self._settings.min_size * height:
+            return "small"
+        return "large" if track.blob.h > self._settings.max_size * height else ""
+
+    def _shield(self, labels: Plane, shielding: list[int], traits: Traits) -> Plane | None:
+        if not shielding:
+            return None
+        keep = np.zeros(int(labels.max()) + 1, np.uint8)
+        keep[shielding] = 255
+        calm = above(traits.calm, self._tuning.shield)
+        return cv2.bitwise_and(cv2.dilate(keep[labels], AROUND), calm)
+
+    def _box(self, x: int, y: int, w: int, h: int) -> Box:
+        height, width = self._shape
+        return Box(x / width, y / height, w / width, h / height)
+
+    def _candidate(self, reason: str, b: Blob, evidence: float) -> Candidate:
+        box = self._box(b.x, b.y, b.w, b.h)
+        zone = self._region.zone(b.cx, b.cy)
+        return Candidate(reason, box, round(evidence, 1), round(self._tracker.wanted, 1), zone)
+
+    def _decide(self, moving: list[Blob], hidden: tuple[Candidate, ...], pts_s: float) -> Decision:
         if pts_s < self._quiet_until_s:
-            return Decision(moving=False, reason="learning")
-        if strong:
-            height, width = luma.shape
-            boxes = tuple(Box(b.x / width, b.y / height, b.w / width, b.h / height) for b in strong)
-            score = min(1.0, sum(b.area for b in strong) / luma.size)
+            return Decision(moving=False, reason="learning", hidden=hidden)
+        if moving:
+            height, width = self._shape
+            score = min(1.0, sum(b.area for b in moving) / (height * width))
             self._seen_s = pts_s
-            self._seen = Decision(moving=True, score=score, boxes=boxes, reason="motion")
+            self._seen = Decision(
+                moving=True,
+                score=score,
+                boxes=tuple(self._box(b.x, b.y, b.w, b.h) for b in moving),
+                reason="motion",
+                zone=self._region.zone(moving[0].cx, moving[0].cy),
+                hidden=hidden,
+            )
             return self._seen
         if pts_s - self._seen_s <= self._tuning.hold_s:
-            return Decision(moving=True, score=self._seen.score, boxes=self._seen.boxes, reason="hold")
-        return Decision(moving=False, reason=reason)
+            return replace(self._seen, reason="hold", hidden=hidden)
+        return Decision(moving=False, reason=hidden[0].reason if hidden else "still", hidden=hidden)

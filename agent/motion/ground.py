@@ -1,4 +1,4 @@
-"""Where things differ that are no motion: leaves come back to the old ground, what moves conquers new one."""
+"""Leaves come back to the old ground, what moves conquers new one: where things differ that are no motion."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import cv2
 import numpy as np
 
 from agent.motion.background import rate
+from agent.motion.planes import at_most
 
 if TYPE_CHECKING:
     from agent.motion.planes import Floats, Plane
     from agent.motion.tuning import Tuning
 
+POOL = (5, 5)
+"""a leaf's neighbours are leaves: how often a pixel differs is taken from its neighbourhood"""
+
 
 class Ground:
-    """How lately and how often each pixel differed without being motion, both 0..1."""
+    """How lately each pixel differed (worn, 1 to 0) and how often it did so without being motion (heat, 0 to 1)."""
 
     def __init__(self, shape: tuple[int, ...], tuning: Tuning) -> None:
         self._tuning = tuning
@@ -26,7 +30,7 @@ class Ground:
 
     def calm(self) -> Floats:
         """1 where nothing but motion ever differs, towards 0 where things come and go."""
-        share: Floats = 1 / (1.0 + self._tuning.heat_gain * cv2.blur(self._heat, (5, 5)))
+        share: Floats = 1 / (1.0 + self._tuning.heat_gain * cv2.blur(self._heat, POOL))
         return share
 
     def fresh(self) -> Floats:
@@ -35,14 +39,15 @@ class Ground:
         return share
 
     def tread(self, differs: Plane | None, active: Plane | None, dt_s: float) -> None:
-        """`differs`: 255 where a pixel differs, None for nowhere; `active`: 255 where that is motion."""
+        """`differs`: 255 where a pixel differs now, None for nowhere; `active`: 255 where that is motion."""
         t = self._tuning
         self._age_s += dt_s
-        self._worn *= math.exp(-dt_s / t.worn_s)
         r = rate(dt_s, min(t.heat_s, 0.5 + self._age_s))
+        self._worn *= math.exp(-dt_s / t.worn_s)
         if differs is None:
             self._heat *= 1 - r
             return
-        cv2.max(self._worn, differs.astype(np.float32) * np.float32(1 / 255), dst=self._worn)
+        now = at_most(differs, 1)
+        cv2.max(self._worn, now.astype(np.float32), dst=self._worn)
         free = None if active is None else cv2.bitwise_not(active)
-        cv2.accumulateWeighted((differs > 0).astype(np.uint8), self._heat, r, free)
+        cv2.accumulateWeighted(now, self._heat, r, free)

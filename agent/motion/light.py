@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,37 @@ if TYPE_CHECKING:
 STEP = 3
 ROUNDS = 3
 LARGE = 60
-RIDGE = 0.01
-GR = 9.0
+"""pixels from which a blob's light may be stronger in one place than in another"""
+PRIOR = 9.0
+"""noise power of a pixel: a patch with less texture than this tells no gain"""
 
 
-def fit(plane: Plane, reference: Floats) -> tuple[float, float]:
-    """(gain, offset) with gain × reference + offset ≈ plane, by trimmed least squares on every third pixel.
+class Light(NamedTuple):
+    """Grey levels of now = gain × grey levels of the background + offset."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+
+    def since(self, old: Light) -> Light:
+        """What turns a picture taken in the old light into this one."""
+        ratio = self.gain / old.gain
+        return Light(ratio, self.offset - old.offset * ratio)
+
+    def differs(self) -> bool:
+        """Whether this light is worth following."""
+        return abs(self.gain - 1) > 0.02 or abs(self.offset) > 1
+
+    def step(self, level: float) -> float:
+        """How large the change is, as a natural logarithm, for a picture of mean grey `level`.
+
+        Of contrast and of brightness the smaller: a large object bends one of them, a lamp both.
+        """
+        brightness = max(self.gain * level + self.offset, 1.0) / max(level, 1.0)
+        return min(abs(math.log(self.gain)), abs(math.log(brightness)))
+
+
+def fit(plane: Plane, reference: Floats) -> Light:
+    """The light that makes `reference` most like `plane`, by trimmed least squares on every third pixel.
 
     The pixels that fit worst are left out in each round, so an object in view hardly pulls; the start is the
     median difference, which half the picture cannot bend.
@@ -37,42 +62,30 @@ def fit(plane: Plane, reference: Floats) -> tuple[float, float]:
         dx = xs - mx
         power = float(dx @ dx)
         # A plain picture cannot tell gain from offset: lean towards gain 1.
-        prior = 25.0 * xs.size
-        gain = (float(dx @ (ys - my)) + prior * 0.02) / (power + prior * 0.02)
-        gain = min(max(gain, 0.2), 5.0)
+        prior = 0.5 * xs.size
+        gain = min(max((float(dx @ (ys - my)) + prior) / (power + prior), 0.2), 5.0)
         offset = my - gain * mx
         rest = y - (gain * x + offset)
-    return gain, offset
-
-
-def step(gain: float, offset: float, past, mean: Floats) -> float:
-    level = float(mean.mean()) + 1
-    _, _, g, o = past
-    return min(abs(math.log(gain / g)), abs(math.log(max(gain * level + offset, 1) / max(g * level + o, 1))))
+    return Light(gain, offset)
 
 
 def explains(blob: Blob, plane: Plane, reference: Plane) -> float:
     """How well the blob is the background in another light, 0..1.
 
-    The patch (the blob's box grown by a pixel or two) is fitted with gain × background + a ramp. Either the fit
-    leaves little of the background's texture unexplained, or little of the difference itself: light that falls on
-    something plain has no texture, but it has soft edges and an object has not.
+    The patch (the blob's box grown by a pixel or two) is fitted with gain × background + a ramp; in a large patch the
+    gain may bend too (a headlight, a cloud's edge). Either the fit leaves little of the patch's texture unexplained,
+    or little of the difference itself: light on something plain has no texture, but soft edges, and an object has not.
     """
     grow = 1 + (blob.area > 40)
     window = np.s_[max(0, blob.y - grow) : blob.y + blob.h + grow, max(0, blob.x - grow) : blob.x + blob.w + grow]
     a = plane[window].astype(np.float32)
     b = reference[window].astype(np.float32)
-    height, width = a.shape
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] + np.zeros_like(a)
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] + np.zeros_like(a)
-    one = np.ones_like(a)
-    fields = [one, x, y, x * x, y * y, x * y] if blob.area >= LARGE else [one, x, y]
-    centred = b - b.mean()
-    gains = [centred * f for f in fields] if blob.area >= LARGE else [centred]
-    model = np.stack([*gains, *fields]).reshape(-1, a.size)
+    fields = _fields(a.shape, bends=blob.area >= LARGE)
+    gains = (fields if blob.area >= LARGE else fields[:1]) * (b - b.mean())
+    model = np.concatenate([gains, fields]).reshape(-1, a.size)
     square = model @ model.T
-    square[np.diag_indices(len(model))] += RIDGE * a.size
-    square[:len(gains),:len(gains)][np.diag_indices(len(gains))] += GR * a.size
+    doubt = [PRIOR * a.size] * len(gains) + [0.01 * a.size] * len(fields)
+    square[np.diag_indices(len(model))] += np.array(doubt, np.float32)
     weights = np.linalg.solve(square, model @ a.ravel())
     if not 0.2 < weights[0] < 5:
         return 0.0
@@ -80,5 +93,15 @@ def explains(blob: Blob, plane: Plane, reference: Plane) -> float:
     left = float(rest @ rest)
     texture = float(np.square(a - a.mean()).sum())
     change = float(np.square(a - b).sum())
-    detail = 1 - left / texture if texture > 9.0 * a.size else 0.0
+    detail = 1 - left / texture if texture > PRIOR * a.size else 0.0
     return max(detail, 1 - left / change if change else 0.0)
+
+
+def _fields(shape: tuple[int, ...], *, bends: bool) -> Floats:
+    """1, x and y over the patch (-1..1), and their squares and product if it bends: fields × height × width."""
+    height, width = shape
+    y, x = np.broadcast_arrays(
+        np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    )
+    one = np.ones(shape, np.float32)
+    return np.stack([one, x, y, x * x, y * y, x * y] if bends else [one, x, y])

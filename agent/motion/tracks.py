@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,26 +23,35 @@ FORGET_S = 0.5
 WAY_S = 2.0
 MARK_S = 0.45
 PIXELS_PER_S = 14.0
+ALIKE = 30.0
+"""a blob this many times larger or smaller than a track's last one does not continue it"""
+NEVER = -1e9
 
 
 @dataclass(slots=True)
 class Track:
-    """One thing's way: its latest blob, when it was seen and what its new ground is worth in all."""
+    """One thing's way: its latest blob, when it was seen, and what its new ground is worth in all."""
 
     blob: Blob
     seen_s: float
-    ground: float
-    sights: int = 1
+    ground: float = 0.0
+    sights: int = 0
+    height: int = 0
+    """the tallest it has been, in pixels"""
+    proven_s: float = NEVER
+    """when it last had conquered enough"""
+    gone_s: float = NEVER
+    """when it last had also gone somewhere"""
     way: deque[tuple[float, float, float]] = field(default_factory=deque)
-    """(time, x, y) of the sightings of the last WAY_S"""
-    gone_s: float = -1e9
-    """when it last had gone somewhere"""
-    proven_s: float = -1e9
-    """when it last showed that it moves"""
+    """(time, x, y) about every half second, of the last WAY_S"""
 
-    def step(self, blob: Blob, t_s: float) -> None:
+    def step(self, blob: Blob, t_s: float, ground_s: float) -> None:
         """Note where it is now."""
+        self.ground *= math.exp((self.seen_s - t_s) / ground_s)
+        self.ground += blob.ground
         self.blob, self.seen_s = blob, t_s
+        self.sights += 1
+        self.height = max(self.height, blob.h)
         # Marks half a second apart: nearer ones would only measure how a small blob trembles.
         if not self.way or t_s - self.way[-1][0] >= MARK_S:
             self.way.append((t_s, blob.cx, blob.cy))
@@ -51,9 +61,9 @@ class Track:
     def gone(self) -> tuple[float, float]:
         """How far it has gone lately, in pixels, and how straight (1: straight, 0: to and fro)."""
         points = [(x, y) for _, x, y in self.way] + [(self.blob.cx, self.blob.cy)]
-        path = sum(math.dist(p, q) for p, q in zip(points, points[1:], strict=False))
-        gone = math.dist(points[0], points[-1])
-        return gone, gone / path if path > 1 else 1.0
+        path = sum(math.dist(p, q) for p, q in pairwise(points))
+        distance = math.dist(points[0], points[-1])
+        return distance, distance / path if path > 1 else 1.0
 
 
 class Tracker:
@@ -63,61 +73,60 @@ class Tracker:
         self._tuning = tuning
         self._tracks: list[Track] = []
         self._clutter = 0.0
-        self._crowd = 0.0
 
-    def follow(self, blobs: Sequence[Blob], t_s: float, dt_s: float, prove: bool) -> list[Track]:
-        """The tracks seen now, one for each blob (as long as there is room); `prove` False: nothing may begin now."""
-        t = self._tuning
-        self._clutter *= 1 - rate(dt_s, t.clutter_s)
-        for k in self._tracks:
-            if t_s - k.seen_s > FORGET_S and k.proven_s < 0:
-                self._clutter = max(self._clutter, k.ground)
-        self._tracks = [k for k in self._tracks if t_s - k.seen_s <= FORGET_S]
-        pairs = _pairs(self._tracks, blobs, t_s)
+    @property
+    def wanted(self) -> float:
+        """What a track's ground must be worth now."""
+        return max(self._tuning.evidence, self._tuning.clutter_gain * self._clutter)
+
+    def follow(self, blobs: Sequence[Blob], t_s: float, dt_s: float, *, quiet: bool) -> list[Track]:
+        """The tracks seen now, one for each blob as long as there is room; `quiet`: nothing may begin now."""
+        self._forget(t_s, dt_s)
+        continued = _pairs(self._tracks, blobs, t_s)
         seen = []
         for i, blob in enumerate(blobs):
-            track = pairs.get(i)
+            track = continued.get(i)
             if track is None:
                 if len(self._tracks) >= MAX_TRACKS:
                     continue
-                track = Track(blob, t_s, blob.ground)
+                track = Track(blob, t_s)
                 self._tracks.append(track)
-            else:
-                track.ground *= 1 - rate(t_s - track.seen_s, t.ground_s)
-                track.ground += blob.ground
-                track.sights += 1
-            track.step(blob, t_s)
-            if not prove:
+            track.step(blob, t_s, self._tuning.ground_s)
+            if quiet:
                 track.ground = 0.0
+            self._prove(track, t_s)
             seen.append(track)
-        crowd = sum(k.blob.calm for k in seen if k.sights >= 3)
-        self._crowd += rate(dt_s, 2.0) * (crowd - self._crowd)
-        wanted = max(t.evidence, t.clutter_gain * self._clutter) * (1 + t.crowd_gain * max(0.0, self._crowd - t.crowd))
-        for k in seen:
-            self._prove(k, t_s, wanted)
         return seen
 
-    def _prove(self, track: Track, t_s: float, wanted: float) -> None:
+    def _forget(self, t_s: float, dt_s: float) -> None:
+        self._clutter *= 1 - rate(dt_s, self._tuning.clutter_s)
+        lost = [k for k in self._tracks if t_s - k.seen_s > FORGET_S]
+        self._clutter = max([self._clutter, *(k.ground for k in lost if k.proven_s == NEVER)])
+        self._tracks = [k for k in self._tracks if t_s - k.seen_s <= FORGET_S]
+
+    def _prove(self, track: Track, t_s: float) -> None:
         t = self._tuning
-        gone, straight = track.gone()
-        if track.sights >= 2 and track.ground * max(straight, t.astray) >= wanted:
-            track.proven_s = t_s
-            if gone >= max(t.gone, t.gone_size * min(track.blob.w, track.blob.h)) and straight >= t.straight:
-                track.gone_s = t_s
+        distance, straight = track.gone()
+        if track.sights < 2 or track.ground * max(straight, t.astray) < self.wanted:
+            return
+        track.proven_s = t_s
+        if straight >= t.straight and distance >= max(t.gone, t.gone_size * min(track.blob.w, track.blob.h)):
+            track.gone_s = t_s
 
 
-def _pairs(tracks: list[Track], blobs: Sequence[Blob], t_s: float) -> dict[int, Track]:
+def _pairs(tracks: Sequence[Track], blobs: Sequence[Blob], t_s: float) -> dict[int, Track]:
     """Which track each blob (by its number) continues: the pairs within reach, nearest first."""
     if not tracks or not blobs:
         return {}
-    old = np.array([(k.blob.x, k.blob.y, k.blob.w, k.blob.h, k.blob.cx, k.blob.cy, k.seen_s) for k in tracks])[:, None]
-    new = np.array([(b.x, b.y, b.w, b.h, b.cx, b.cy) for b in blobs])[None]
+    old = np.array([(b.x, b.y, b.w, b.h, b.cx, b.cy, b.area) for b in (k.blob for k in tracks)])[:, None]
+    new = np.array([(b.x, b.y, b.w, b.h, b.cx, b.cy, b.area) for b in blobs])[None]
+    ago_s = t_s - np.array([k.seen_s for k in tracks])[:, None]
     apart = np.maximum(old[..., :2] - new[..., :2] - new[..., 2:4], new[..., :2] - old[..., :2] - old[..., 2:4])
     apart = np.maximum(apart, 0).max(axis=2)
-    size = np.minimum(old[..., 2:4], new[..., 2:4]).sum(axis=2)
-    reach = 1.0 + PIXELS_PER_S * (t_s - old[..., 6]) + 0.3 * size
+    reach = 1.0 + PIXELS_PER_S * ago_s + 0.3 * np.minimum(old[..., 2:4], new[..., 2:4]).sum(axis=2)
+    growth = np.abs(np.log(old[..., 6] / new[..., 6]))
     gap = apart + 0.1 * np.abs(old[..., 4:6] - new[..., 4:6]).sum(axis=2)
-    gap[apart > reach] = np.inf
+    gap[(apart > reach) | (growth > math.log(ALIKE))] = np.inf
     found: dict[int, Track] = {}
     taken: set[int] = set()
     for pair in np.argsort(gap, axis=None, kind="stable").tolist():

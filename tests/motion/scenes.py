@@ -6,8 +6,9 @@ not fitted to the few labelled films that there are; a seed gives another view w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -127,9 +128,7 @@ def labels(name: str, boxes: list[list[tuple[int, int, int, int]]], fps: float) 
     edges = np.flatnonzero(np.diff(moving.astype(int), prepend=0, append=0))
     events = [[int(a), int(b) - 1] for a, b in zip(edges[::2], edges[1::2], strict=True)]
     cuts = [0, *(np.flatnonzero(np.diff(state)) + 1).tolist(), n]
-    states = [
-        [a, b - 1, ("none", "motion", "dontcare")[state[a]]] for a, b in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    states = [[a, b - 1, ("none", "motion", "dontcare")[state[a]]] for a, b in pairwise(cuts)]
     return {
         "name": name, "fps": fps, "frames": n, "width": WIDTH, "height": HEIGHT, "warmup": warm, "states": states,
         "events": events, "boxes": {str(i): b for i, b in enumerate(boxes) if b}, "tags": [],
@@ -226,8 +225,7 @@ def leaves(seed: int, amplitude: float, centre: tuple[float, float] = (0.7, 0.3)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     mask = np.exp(-((((x / WIDTH - centre[0]) / size) ** 2 + ((y / HEIGHT - centre[1]) / size) ** 2) ** 2))
     coarse = cv2.resize(rng0.normal(0, 1, (60, 80)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-    foliage = np.where(coarse > 0, 60, 190).astype(np.float32)
-    foliage = cv2.GaussianBlur(foliage, (5, 5), 0)
+    foliage = cv2.GaussianBlur(np.where(coarse > 0, 60, 190).astype(np.float32), (5, 5), 0)
     phases = [
         cv2.resize(rng0.uniform(0, 6, (6, 8)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
         for _ in range(2)
@@ -237,7 +235,7 @@ def leaves(seed: int, amplitude: float, centre: tuple[float, float] = (0.7, 0.3)
         gust = amplitude * (0.5 + 0.5 * np.sin(2 * np.pi * t / 11 + seed))
         dx = gust * np.sin(2 * np.pi * 0.7 * t + phases[0]) + 0.4 * gust * np.sin(2 * np.pi * 1.7 * t + phases[1])
         dy = 0.4 * gust * np.sin(2 * np.pi * 0.9 * t + phases[1])
-        moved = _warp(foliage, mask, dx.astype(np.float32), dy.astype(np.float32))
+        moved: Plane = _warp(foliage, mask, dx.astype(np.float32), dy.astype(np.float32))
         return np.asarray(view * (1 - mask) + moved * mask, np.float32)
 
     return change
@@ -248,7 +246,9 @@ def water(seed: int, contrast: float) -> Change:
     rng0 = np.random.default_rng(seed)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     depth = np.clip((y - HEIGHT * 0.62) / (HEIGHT * 0.38), 0, 1)
-    waves = [(rng0.uniform(0.15, 0.5), rng0.uniform(0.3, 1.0), rng0.uniform(1, 4), rng0.uniform(0, 6)) for _ in range(7)]
+    waves = [
+        (rng0.uniform(0.15, 0.5), rng0.uniform(0.3, 1.0), rng0.uniform(1, 4), rng0.uniform(0, 6)) for _ in range(7)
+    ]
 
     def change(view: Plane, t: float, rng: np.random.Generator) -> Plane:
         crest = sum(np.sin(kx * x * 0.5 + ky * (y - 100) + w * t + p) for kx, ky, w, p in waves) / 2.2
@@ -328,9 +328,17 @@ def walkers(seed: int, height: float, grey: float = 60.0, seconds: float = 30.0)
     ]
 
 
-def _scene(seed: int, height: float, *, world: list[Change] = [], camera: list[Change] = [], grey: float = 60.0,
-           view: Callable[[int], Plane] = street, sigma: float = 1.5) -> Scene:  # fmt: skip
-    return Scene(seed, view(seed), walkers(seed, height, grey), world, [*camera, noise(sigma)])
+def _scene(
+    seed: int,
+    height: float,
+    *,
+    world: Sequence[Change] = (),
+    camera: Sequence[Change] = (),
+    grey: float = 60.0,
+    view: Callable[[int], Plane] = street,
+    sigma: float = 1.5,
+) -> Scene:
+    return Scene(seed, view(seed), walkers(seed, height, grey), list(world), [*camera, noise(sigma)])
 
 
 SCENES: dict[str, Callable[[int], Scene]] = {
