@@ -83,6 +83,8 @@ class Decision:
     boxes: tuple[Box, ...] = ()
     reason: str = "still"
     still: bytes = field(default=b"", repr=False, compare=False)
+    zone: str = ""
+    hidden: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
