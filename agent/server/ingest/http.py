@@ -143,7 +143,7 @@ class HttpIngest:
         head = _item_head(request)
         if head.length != request.content_length:
             raise Refused(400, "length", "Upload-Length is not the Content-Length of a whole item")
-        self._check_room(head.length)
+        await self._check_room(head.key, head.length)
         if head.length <= IN_MEMORY_BYTES:
             payload = bytearray()
             async for chunk in _body(request):
@@ -168,7 +168,7 @@ class HttpIngest:
                 return await self._answer(camera, head.key, Outcome.DUPLICATE if same else Outcome.CONFLICT)
             if (have := self._parts.size(head.key)) != offset:
                 raise Refused(409, "offset", f"{have} bytes are here", **{"expected-offset": have})
-            self._check_room(head.length - offset)
+            await self._check_room(head.key, head.length - offset)
             await self._append(head.key, request)
             if not complete:
                 return web.Response(status=204, headers={"Upload-Complete": "?0", "Upload-Offset": str(end)})
@@ -237,8 +237,9 @@ class HttpIngest:
         ack, _ = await self._intake.archive.acks(camera.name, key.spool)
         return web.json_response({"ack": ack, "dup": outcome is Outcome.DUPLICATE}, status=_STATUS[outcome])
 
-    def _check_room(self, length: int) -> None:
-        if not self._intake.archive.room(length):
+    async def _check_room(self, key: Key, length: int) -> None:
+        """Before anything is read; what is stored already needs no room."""
+        if not self._intake.archive.room(length) and await self._stored(key) is None:
             raise Refused(507, "full", _TOLD[Outcome.FULL])
 
     @asynccontextmanager

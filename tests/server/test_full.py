@@ -1,0 +1,117 @@
+"""A store on a disk that fills up: refused, nothing broken, and taken again when there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from agent.frame import Item
+from agent.server.app import CameraServer
+from agent.server.archive import Archive, Outcome
+from agent.server.fsck import check
+from tests.server.pictures import item, jpeg
+from tests.server.test_http_ingest import Client, big
+
+SPOOL = "0123456789abcdef"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of four megabytes of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs root, to mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+async def opened(root: Path, min_free_bytes: int) -> Archive:
+    archive = Archive(root, min_free_bytes=min_free_bytes)
+    row = "INSERT OR IGNORE INTO cameras (name, token_hash, created_ns) VALUES ('porch', NULL, 0)"
+    await archive.index.write(lambda tx: tx.conn.execute(row).rowcount)
+    return archive
+
+
+def still(seq: int, size: int = 100_000) -> Item:
+    return item("porch", SPOOL, seq, jpeg(seq) + bytes(size))
+
+
+@pytest.mark.parametrize("min_free_bytes", [0, 1_000_000], ids=["to the last byte", "with a reserve"])
+async def test_a_full_disk_refuses_and_breaks_nothing(small_disk: Path, min_free_bytes: int) -> None:
+    archive = await opened(small_disk / "store", min_free_bytes)
+    try:
+        outcomes = [await archive.ingest(still(seq)) for seq in range(1, 61)]
+        assert set(outcomes) == {Outcome.STORED, Outcome.FULL}
+        taken = [seq for seq, outcome in enumerate(outcomes, 1) if outcome is Outcome.STORED]
+        assert archive.full.is_set(), "retention is told"
+        report = check(archive.root)
+        assert report.ok and report.stored == len(taken)
+        assert not list(archive.root.rglob("*.tmp"))
+        acked, have = await archive.acks("porch", SPOOL)
+        covered = {*range(1, acked + 1), *(n for a, b in have for n in range(a, b + 1))}
+        assert covered == set(taken), "what was refused was not acknowledged"
+    finally:
+        await archive.close()
+    again = await opened(small_disk / "store", 0)
+    try:
+        for name in (again.path("porch", SPOOL, seq, still(seq).type) for seq in taken[:10]):
+            assert name.exists()
+        rows = await again.index.read(lambda c: c.execute("SELECT id FROM items ORDER BY id LIMIT 10").fetchall())
+        assert await again.delete([row["id"] for row in rows]) == 10
+        late = next(seq for seq in range(1, 61) if seq not in taken)
+        assert await again.ingest(still(late)) is Outcome.STORED
+        assert check(again.root).ok
+    finally:
+        await again.close()
+
+
+async def test_many_at_once_on_a_disk_that_fills_up(small_disk: Path) -> None:
+    """Those that share a commit share its fate, and none is half there."""
+    archive = await opened(small_disk / "store", 0)
+    try:
+        outcomes = await asyncio.gather(*(archive.ingest(still(seq)) for seq in range(1, 61)))
+        report = check(archive.root)
+        assert report.ok and report.stored == outcomes.count(Outcome.STORED)
+        assert Outcome.FULL in outcomes
+    finally:
+        await archive.close()
+
+
+async def test_items_that_come_together_share_a_commit(tmp_path: Path) -> None:
+    archive = await opened(tmp_path / "store", 0)
+    try:
+        before = archive.index.commits
+        outcomes = await asyncio.gather(*(archive.ingest(still(seq, 10)) for seq in range(1, 101)))
+        assert set(outcomes) == {Outcome.STORED}
+        assert archive.index.commits - before <= 20
+    finally:
+        await archive.close()
+
+
+async def test_a_full_store_answers_507_before_it_reads_and_serves_what_it_has(
+    server: CameraServer, http: aiohttp.ClientSession
+) -> None:
+    client = Client(http, server, await server.issue_token("porch"))
+    assert (await client.put(1, jpeg(1)))[0] == 201
+    assert server._archive is not None
+    reserve, server._archive.min_free_bytes = server._archive.min_free_bytes, 2**60
+    whole = big(3000)
+    for status, body, headers in (
+        await client.put(2, jpeg(2)),
+        await client.put(3, big(400_000)),
+        await client.patch(4, whole, 0, 1000),
+    ):
+        assert (status, body["code"], headers["Retry-After"]) == (507, "full", "10")
+    assert (await client.put(1, jpeg(1)))[1] == {"ack": 1, "dup": True}, "a repeat needs no room"
+    assert (await client.head(1))[0] == 200
+    server._archive.min_free_bytes = reserve
+    assert (await client.put(2, jpeg(2)))[0] == 201
+    assert (await client.patch(4, whole, 0, 3000))[0] == 201
