@@ -55,7 +55,7 @@ def promised(ledger: Path) -> int:
 
 
 async def work(a: argparse.Namespace) -> None:
-    sink = WebSocketSink if a.url.startswith("ws") else HttpSink
+    sink = WebSocketSink if a.way == "websocket" else HttpSink
     config = AgentConfig(
         (
             CameraConfig(
@@ -104,9 +104,10 @@ def main() -> None:
     p.add_argument("--fps", type=float, default=40)
     p.add_argument("--size", type=int, default=4000)
     p.add_argument("--quota-mib", type=int, default=64)
+    p.add_argument("--way", choices=("websocket", "http"), default="websocket")
     p.add_argument("--break", dest="brk", default="")
     a = p.parse_args()
-    a.url = a.url if a.url.startswith("ws") else a.url.replace("http", "ws", 1)
+    a.url = ("ws" if a.way == "websocket" else "http") + a.url[a.url.index("://") :]
     os.environ["CAMERA_AGENT_LEDGER"] = a.ledger
     os.environ.setdefault("RUNTIME_DIRECTORY", os.path.dirname(a.ledger))
     planted.plant(a.brk)
