@@ -20,7 +20,7 @@ from agent.control import Control
 from agent.errors import ConfigError, UsageError
 from agent.frame import Decision, Frame
 from agent.motion import MotionSettings
-from agent.pipeline import Observer, Pipeline, way_keys
+from agent.pipeline import Observer, Pipeline, Way, way_keys
 from agent.recorder import EventSettings
 from agent.spool.settings import SpoolSettings
 from agent.supervise import Health
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 READY_S = 10.0
 LIVELY_S = 30.0  # a camera that is up and silent for longer hangs: its stall timer should have fired
 TRYING_S = 90.0  # the longest wait between two tries is a minute
+GONE_S = 0.5
+STUCK_S = 300.0  # a sink that is up and gets nothing acknowledged for so long hangs: a slow line acknowledges parts
 MIB = 1024 * 1024
 
 
@@ -52,7 +54,7 @@ class CameraConfig:
 class AgentConfig:
     """What one agent process does. `server` is the embedded camera server's settings, None for none.
 
-    `spool` None keeps what waits in memory only.
+    `spool` None keeps what waits in memory only. A `disposable` one ends when the other end deleted its cameras.
     """
 
     cameras: tuple[CameraConfig, ...]
@@ -61,6 +63,7 @@ class AgentConfig:
     spool: SpoolSettings | None = None
     outbox_mib: int = 32
     log_level: str = "info"
+    disposable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,9 @@ def quick(source: str, to: str, name: str = "camera") -> AgentConfig:
         sink = sinks.KINDS["websocket"].load()(url=to)  # type: ignore[call-arg]
     except ConfigError as e:
         raise UsageError(f"--to: {e}") from None
-    return AgentConfig((CameraConfig(name, sources.from_text(source)),), (sink,), spool=SpoolSettings())
+    return AgentConfig(
+        (CameraConfig(name, sources.from_text(source)),), (sink,), spool=SpoolSettings(), disposable=True
+    )
 
 
 class Analyser:
@@ -208,7 +213,7 @@ class Agent:
         await self.control.start()
         cameras = [asyncio.create_task(p.run(), name=p.name) for p in self.pipelines]
         minder = asyncio.create_task(self._mind())
-        ending = asyncio.create_task(until.wait())
+        ending = asyncio.create_task(self._over(until))
         try:
             pending: set[asyncio.Task[Any]] = {*cameras, minder, ending}
             while ending in pending and any(c in pending for c in cameras):
@@ -228,6 +233,28 @@ class Agent:
         await asyncio.gather(*(p.spool.close() for p in self.pipelines))
         if self.server is not None:
             await self.server.close()
+
+    async def _over(self, until: asyncio.Event) -> None:
+        """Until it is told to end, or it is disposable and nobody wants its pictures any more."""
+        while not until.is_set():
+            ways = [w for p in self.pipelines for w in p.ways]
+            if self.config.disposable and ways and all(w.health.gone for w in ways):
+                log.info("the camera was deleted at the other end; what waits stays in the spool")
+                return
+            try:
+                async with asyncio.timeout(GONE_S):
+                    await until.wait()
+            except TimeoutError:
+                pass
+
+    def waiting(self) -> list[str]:
+        """A line for each sink that has not got everything."""
+        lines = []
+        for p in self.pipelines:
+            for way in p.ways:
+                if n := way.outbox.backlog().waiting_items:
+                    lines.append(f"{p.name}: {n} items wait for {way.sink.label}")
+        return lines
 
     async def _mind(self) -> None:
         """Tell systemd READY and STATUS; feed its watchdog while every camera and sink shows life."""
@@ -258,7 +285,10 @@ class Agent:
 
 
 class Pulse:
-    """Is every camera and sink capturing, delivering or trying? An outage is not a hang: a try counts."""
+    """Is every camera and sink capturing, delivering or trying? An outage is not a hang: a try counts.
+
+    Up and doing nothing is one: no picture, or nothing acknowledged while something waits.
+    """
 
     def __init__(self, pipelines: list[Pipeline]) -> None:
         self._pipelines = pipelines
@@ -271,13 +301,20 @@ class Pulse:
             if not p.ended.is_set():
                 alive &= self._moved(p.health, now_s, LIVELY_S if p.health.up else TRYING_S)
             for way in p.ways:
-                alive &= way.health.up or self._moved(way.health, now_s, TRYING_S)
+                alive &= self._delivers(way, now_s)
         return alive
 
-    def _moved(self, health: Health, now_s: float, within_s: float) -> bool:
+    def _delivers(self, way: Way, now_s: float) -> bool:
+        """Away and trying, or up and idle, or up and something was acknowledged."""
+        if not way.health.up:
+            return self._moved(way.health, now_s, TRYING_S)
+        moved = self._moved(way.health, now_s, STUCK_S, way.outbox.progress)
+        return moved or way.outbox.idle
+
+    def _moved(self, health: Health, now_s: float, within_s: float, more: int = 0) -> bool:
         progress, since_s = self._seen.get(id(health), (-1, now_s))
-        if progress != health.progress:
-            self._seen[id(health)] = (health.progress, now_s)
+        if progress != health.progress + more:
+            self._seen[id(health)] = (health.progress + more, now_s)
             return True
         return now_s - since_s < within_s
 

@@ -23,6 +23,7 @@ COMMANDS = (
     "virtual",
     "archive",
     "status",
+    "flush",
     "pair",
     "check",
     "motion",

@@ -38,6 +38,16 @@ class Outbox(Protocol):
     @property
     def next_seq(self) -> int: ...
 
+    @property
+    def progress(self) -> int:
+        """Rises whenever the other end acknowledges something."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        ...
+
     def session(self) -> Session:
         """A new line with everything that is not acknowledged; the session before gets nothing more."""
         ...
@@ -141,6 +151,14 @@ class MemoryOutbox:
     async def _read(self, seq: int) -> Item | None:
         found = self._items.get(seq)
         return found[0] if found else None
+
+    @property
+    def progress(self) -> int:
+        return self.acked_items
+
+    @property
+    def idle(self) -> bool:
+        return not self._items
 
     def session(self) -> Line:
         self._session = Line(self._read, self._acked.__contains__)

@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "agent"
 BASE = {"errors", "clock", "frame"}
-ROOTS = {"app", "check", "cli", "commands", "console", "hosted", "portal", "remote", "simulate", "status", "watch"}
+ROOTS = {
+    "app",
+    "check",
+    "cli",
+    "commands",
+    "console",
+    "flush",
+    "hosted",
+    "portal",
+    "remote",
+    "simulate",
+    "status",
+    "watch",
+}
 MAY = {
     "__init__": set(),
     "errors": set(),

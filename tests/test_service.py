@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.app import LIVELY_S, TRYING_S, Pulse
-from agent.frame import Codec, Frame
+from agent.app import LIVELY_S, STUCK_S, TRYING_S, Pulse
+from agent.frame import Codec, Frame, ItemType, Worth
 from agent.media.footage import open_footage
 from agent.pipeline import Pipeline
 from agent.simulate import SimulatedCamera
@@ -121,3 +121,19 @@ def test_the_watchdog_starves_when_nothing_moves() -> None:
     pipeline.health.up = False
     assert pulse.beats(1.0 + LIVELY_S + 1), "away: a try counts, and is given longer"
     assert not pulse.beats(1.0 + TRYING_S + 1), "not even tries"
+
+
+def test_the_watchdog_starves_when_a_sink_is_up_and_nothing_arrives() -> None:
+    pipeline = Pipeline("porch", Mute(), [Mute()], analyse=None)
+    pipeline.ended.set()
+    pulse, (way,) = Pulse([pipeline]), pipeline.ways
+    way.health.up = True
+    assert pulse.beats(0.0) and pulse.beats(10 * STUCK_S), "idle"
+    pipeline.spool.put(ItemType.CLIP, 1, 0, b"x", Worth.HEAD)
+    pipeline.spool.put(ItemType.CLIP, 1, 0, b"x", Worth.HEAD)
+    way.outbox.ack(1)
+    assert pulse.beats(11 * STUCK_S), "something arrived"
+    assert not pulse.beats(12 * STUCK_S + 1), "and then nothing more, though it waits"
+    way.health.up = False
+    way.health.progress += 1
+    assert pulse.beats(12 * STUCK_S + 2), "away and trying: an outage is no hang"

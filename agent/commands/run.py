@@ -30,6 +30,8 @@ def run(path: Path | None, source: str | None, to: str | None, name: str) -> Non
             announce(agent.server)
             await agent.run(until)
         finally:
+            for line in agent.waiting():
+                logging.getLogger("agent").warning("%s; `camera-agent flush` or the next start delivers them", line)
             await agent.close()
 
     log_to_stderr()

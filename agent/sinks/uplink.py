@@ -135,6 +135,8 @@ class Session:
                 await self._ws.pong(message.data)
             elif message.type is WSMsgType.PONG:
                 self._pace.echoed(bytes(message.data))
+                if self._flying:
+                    self._feed.up()  # parts of a large item arrive over a slow line
             elif (body := self._control(message)) is not None:
                 await self._heed(body)
 

@@ -26,6 +26,7 @@ class SpoolOutbox:
         self._refused: list[tuple[int, int, str]] = []
         self._first = spool.next_seq  # of this life of the agent
         self._handed = Ranges()
+        self.progress = 0
         self._foreign = Ranges()  # numbers of ours under which the other end has something that we did not send
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -40,6 +41,10 @@ class SpoolOutbox:
     @property
     def next_seq(self) -> int:
         return self._spool.next_seq
+
+    @property
+    def idle(self) -> bool:
+        return not self._holes()
 
     def session(self) -> Line:
         line = self._line = Line(self._hand, self._over)
@@ -72,6 +77,7 @@ class SpoolOutbox:
     def ack(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
         with self._spool.disk.lock:
             self._take(self._acked, upto, have)
+        self.progress += 1
         self._changed.set()
 
     def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:

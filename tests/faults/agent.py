@@ -37,6 +37,7 @@ class Synthetic:
 
     fps: float
     size: int
+    frames: Path | None = None
     label: str = "synthetic"
 
     async def run(self, publish: Publish) -> None:
@@ -45,6 +46,9 @@ class Synthetic:
         while True:
             wall_ns = time.time_ns()
             data = b"\xff\xd8" + f"{wall_ns} {index} ".encode() + body
+            if self.frames:
+                with open(self.frames, "a") as f:
+                    f.write(f"{index} {wall_ns}\n")
             publish(Frame(Codec.JPEG, data, True, time.monotonic_ns(), wall_ns, index))
             index += 1
             await asyncio.sleep(1 / self.fps)
@@ -60,12 +64,12 @@ async def work(a: argparse.Namespace) -> None:
         (
             CameraConfig(
                 CAMERA,
-                Synthetic(a.fps, a.size),
+                Synthetic(a.fps, a.size, Path(a.fire + ".frames") if a.fire else None),
                 MotionSettings(enabled=False),
-                EventSettings(pre_roll_s=0.3, post_roll_s=0.2, merge_gap_s=0.2),
+                EventSettings(pre_roll_s=2.0 if a.fire else 0.3, post_roll_s=0.2, merge_gap_s=0.2),
             ),
         ),
-        (sink(url=a.url, token=TOKEN),),
+        (sink(url=a.url, token=a.token),),
         spool=SpoolSettings(path=a.spool, min_free_percent=0, max_mib=a.quota_mib),
     )
     agent = Agent(config)
@@ -73,6 +77,14 @@ async def work(a: argparse.Namespace) -> None:
     until = asyncio.Event()
 
     async def script() -> None:
+        if a.fire:
+            while not pipeline.ways[0].health.up:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(3.0)
+            pipeline.record_for(60_000_000_000)
+            Path(a.fire + ".new").write_text(str(time.time_ns()))
+            os.replace(a.fire + ".new", a.fire)
+            await asyncio.Event().wait()
         ends_s = 0.0
         while promised(Path(a.ledger)) < a.count:
             if time.monotonic() > ends_s:
@@ -101,6 +113,8 @@ def main() -> None:
     for name in ("--spool", "--url", "--ledger"):
         p.add_argument(name, required=True)
     p.add_argument("--count", type=int, required=True)
+    p.add_argument("--token", default=TOKEN)
+    p.add_argument("--fire", default="", help="fire one event after 4 s, and write when into this file")
     p.add_argument("--fps", type=float, default=40)
     p.add_argument("--size", type=int, default=4000)
     p.add_argument("--quota-mib", type=int, default=64)
