@@ -11,7 +11,7 @@ from agent.frame import Decision, Frame
 
 Analyse = Callable[[Frame], Decision]
 Verdict = tuple[Frame, Decision | ValueError]
-END_S = 5.0
+END_S = 1.0
 """How long `close` waits for the analysis under way; a thread that hangs longer is left behind, it is a daemon."""
 
 

@@ -100,6 +100,7 @@ class Pipeline:
         self._judge: Judge | None = None
         self._judged: Frame | None = None
         self._head_until_ns = 0
+        self._stopped = False
         self._live_due_ns = 0
         self._asked_until_ns = 0
         self.live_period_ns = 0  # between two frames of live view, at least
@@ -131,7 +132,8 @@ class Pipeline:
             self.recorder.end("source")
 
     async def stop(self) -> None:
-        """Close the running event and give the sinks a moment to deliver what waits."""
+        """Close the running event, begin no other, and give the sinks a moment to deliver what waits."""
+        self._stopped = True
         self.recorder.end("stop")
         try:
             async with asyncio.timeout(DRAIN_S):
@@ -159,7 +161,8 @@ class Pipeline:
             self._live_due_ns = frame.pts_ns + self.live_period_ns * 9 // 10
             self.hub.publish(frame)
         self._hear()
-        self.recorder.frame(frame)
+        if not self._stopped:
+            self.recorder.frame(frame)
         if frame.pts_ns < self._asked_until_ns:
             self._judged = frame
             self.recorder.decision(frame, Decision(True, reason="asked"))

@@ -76,6 +76,7 @@ class _Open:
     number: int
     first: Frame
     last_motion: Frame
+    latest: Decision
     peak: Decision
     frames: int = 0
 
@@ -97,6 +98,7 @@ class Recorder:
         self._ring_bytes = 0
         self._event: _Open | None = None
         self._last_wall_ns = 0
+        self._run_ns = 0  # when the run began
         self.events = 0
         self.preroll_trimmed = 0
 
@@ -109,6 +111,7 @@ class Recorder:
         """A captured frame; index 0 begins a new run and closes the event of the old one."""
         if frame.index == 0:
             self.end("source")
+            self._run_ns = frame.pts_ns
         self._ring.append(frame)
         self._ring_bytes += len(frame.data)
         if self._event is None:
@@ -118,12 +121,12 @@ class Recorder:
 
     def decision(self, frame: Frame, decision: Decision) -> None:
         """What the detector says of a frame given before; decisions for a run that has ended are ignored."""
-        if not decision.moving:
+        if not decision.moving or frame.pts_ns < self._run_ns:
             return
         if self._event is not None:
             if frame.pts_ns < self._event.first.pts_ns:
                 return
-            self._event.last_motion = frame
+            self._event.last_motion, self._event.latest = frame, decision
             if decision.score > self._event.peak.score:
                 self._event.peak = decision
         elif self._ring and frame.pts_ns >= self._ring[-1].pts_ns - max(self._gap_ns, SECOND):
@@ -139,7 +142,7 @@ class Recorder:
 
     def _open(self, frame: Frame, decision: Decision, follows: int) -> None:
         self.events += 1
-        event = self._event = _Open(self.events, frame, frame, decision)
+        event = self._event = _Open(self.events, frame, frame, decision, decision)
         self._emit(Opened(event.number, frame.wall_ns, decision, follows))
         self._forget_before(frame.pts_ns - self._pre_ns)
         self._flush(event, len(self._ring))
@@ -152,6 +155,7 @@ class Recorder:
             if quiet > self._gap_ns:
                 self._close(event, "quiet")
                 self._trim(frame)
+            self._bound()
             return
         begun = self._ring[0].pts_ns
         if frame.pts_ns - begun + self._interval() >= _length(begun - event.first.pts_ns):
@@ -168,9 +172,9 @@ class Recorder:
 
     def _cut(self, event: _Open, frame: Frame) -> None:
         self._flush(event, len(self._ring))
-        last, peak = event.last_motion, event.peak
+        last = event.last_motion
         self._close(event, "long")
-        self._open(frame, peak, event.number)
+        self._open(frame, event.latest, event.number)
         assert self._event is not None
         self._event.last_motion = last
 
@@ -206,6 +210,9 @@ class Recorder:
         """Forget frames older than the pre-roll, counted from the oldest that a late decision may name."""
         if newest.keyframe:
             self._forget_before(newest.pts_ns - self._pre_ns - SECOND)
+        self._bound()
+
+    def _bound(self) -> None:
         while self._ring_bytes > self._max_bytes and len(self._ring) > 1:
             for _ in range(self._group()):
                 self._pop()

@@ -115,6 +115,7 @@ async def supervise(
             health.failed(name, RETURNED, logging.WARNING, clock)
             wait = _wait_s(health, clock, rng, eager)
         except TransientError as e:
+            health.refused = False
             health.failed(name, str(e), logging.WARNING, clock)
             wait = e.wait_s + _wait_s(health, clock, rng, eager)
         except PermanentError as e:

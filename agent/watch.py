@@ -9,7 +9,6 @@ import glob
 import logging
 import os
 import shutil
-import signal
 import socket
 import tempfile
 import time
@@ -130,11 +129,11 @@ def _repeated(record: logging.LogRecord) -> bool:
 
 
 class Watch:
-    """One session from its first line to its last."""
+    """One session from its first line to its last; `until` set ends it."""
 
     def __init__(self, options: WatchOptions) -> None:
         self.options = options
-        self._until = asyncio.Event()
+        self.until = asyncio.Event()
         self._unheard: OSError | None = None
         self.console = Console(options.json, self._gone)
         if options.source:
@@ -149,9 +148,6 @@ class Watch:
 
     async def run(self) -> None:
         """Raises AgentError when the camera never came; otherwise ends by time, signal or key."""
-        loop = asyncio.get_running_loop()
-        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(s, self._until.set)
         trouble: AgentError | None = None
         try:
             urls = await self._start()
@@ -172,7 +168,7 @@ class Watch:
     def _gone(self, e: OSError) -> None:
         """Nobody reads any more what is said: that is an end, too."""
         self._unheard = e
-        self._until.set()
+        self.until.set()
 
     async def _start(self) -> list[str]:
         """The page's addresses; when nobody asked for a port and the usual one is taken, any free one will do."""
@@ -218,7 +214,7 @@ class Watch:
     async def _session(self, urls: list[str]) -> None:
         self._port = int(urls[0].rsplit(":", 1)[1].strip("/"))
         self._hello()
-        work = asyncio.create_task(self.agent.run(self._until))
+        work = asyncio.create_task(self.agent.run(self.until))
         timer = asyncio.create_task(self._timer())
         first = asyncio.create_task(self._first_picture())
         try:
@@ -228,12 +224,12 @@ class Watch:
                     task.result()
                 if not work.done():
                     await work
-                await self._until.wait()
+                await self.until.wait()
             self._had_a_picture()
         finally:
             for task in (timer, first):
                 task.cancel()
-            self._until.set()
+            self.until.set()
             await asyncio.gather(work, timer, first, return_exceptions=True)
 
     async def _first_picture(self) -> None:
@@ -252,7 +248,7 @@ class Watch:
                 await asyncio.sleep(0.05)
         finally:
             supervising.removeFilter(_repeated)
-        await self._until.wait()
+        await self.until.wait()
 
     def _had_a_picture(self) -> None:
         """Raise when the time is over and the camera never came."""
@@ -269,11 +265,11 @@ class Watch:
                 ended_said = True
                 self.console.say("the film has come to its end; the page stays until the watch ends")
             await asyncio.sleep(min(0.5, left))
-        self._until.set()
+        self.until.set()
 
     def _key(self, key: str) -> None:
         if key == "q":
-            self._until.set()
+            self.until.set()
         elif key == "+":
             self._ends += 900
             self.console.say("15 minutes more")

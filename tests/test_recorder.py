@@ -97,6 +97,40 @@ def test_a_new_run_closes_the_event() -> None:
     assert not recorder.event
 
 
+def test_a_decision_for_the_run_before_opens_nothing() -> None:
+    out: list = []
+    recorder = Recorder(EventSettings(), out.append)
+    old = [frame(i, i / FPS) for i in range(30)]
+    new = [frame(i, 3.1 + i / FPS) for i in range(20)]
+    for f in (*old, *new[:5]):
+        recorder.frame(f)
+    recorder.decision(old[-1], MOVING)
+    assert out == []
+    recorder.decision(new[4], MOVING)
+    assert indices(out) == [0, 1, 2, 3, 4], "nothing of the old run leads up to it"
+
+
+def test_the_follower_of_a_long_event_tells_of_its_own_motion() -> None:
+    out: list = []
+    recorder = Recorder(EventSettings(longest_s=5), out.append)
+    for i in range(120):
+        recorder.frame(frame(i, i / FPS))
+        recorder.decision(frame(i, i / FPS), Decision(True, 0.9 if i == 20 else 0.1, reason="motion"))
+    recorder.end("stop")
+    assert [x.decision.score for x in out if isinstance(x, Opened)] == [0.1, 0.1, 0.1]
+    assert [x.peak for x in out if isinstance(x, Closed)] == [0.9, 0.1, 0.1]
+
+
+def test_a_wait_for_motion_that_may_be_merged_is_bounded_in_bytes() -> None:
+    settings = EventSettings(pre_roll_s=60, post_roll_s=1, merge_gap_s=60)
+    recorder = Recorder(settings, lambda _: None, max_bytes=10_000)
+    for i in range(300):
+        recorder.frame(frame(i, i / FPS, b"x" * 1000))
+        if i == 0:
+            recorder.decision(frame(0, 0), MOVING)
+    assert recorder.event == 1 and recorder._ring_bytes <= 10_000 and recorder.preroll_trimmed > 200
+
+
 def test_the_ring_is_bounded_in_bytes_and_counts_what_it_forgot() -> None:
     recorder = Recorder(EventSettings(pre_roll_s=60), lambda _: None, max_bytes=10_000)
     for i in range(100):

@@ -116,10 +116,12 @@ def default_config() -> Path:
 
 
 def on_signals(until: asyncio.Event) -> None:
+    """Set `until` on Ctrl-C, SIGTERM and when the terminal closes, unless it was started with `nohup`."""
     import signal
 
-    for s in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(s, until.set)
+    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(s, until.set)
 
 
 def announce(server: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agent.commands.common import duration, log_to_stderr, run_async
+from agent.commands.common import duration, log_to_stderr, on_signals, run_async
 
 
 @click.command()
@@ -42,6 +42,8 @@ def watch(
         options = WatchOptions(
             source=source, for_s=for_s, keep=keep, json=as_json, port=port, local=local, motion=motion
         )
-        await Watch(options).run()
+        watch = Watch(options)
+        on_signals(watch.until)
+        await watch.run()
 
     run_async(session())

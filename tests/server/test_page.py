@@ -97,6 +97,25 @@ async def test_live_frames_arrive_unchanged(server: CameraServer, page: Page, ag
     assert complaints == []
 
 
+async def test_a_phone_shows_all_of_it(server: CameraServer, page: Page, agent: Agent) -> None:
+    await page.set_viewport_size({"width": 340, "height": 700})
+    await enter(page, server)
+    await until(page, "window.cameraAgent?.lastFrame?.index > 3")
+    await page.evaluate("document.querySelector('.camera .move').hidden = false")  # the widest: something moves
+    outside = """[...document.querySelectorAll("header *, .camera *")].filter((e) => {
+      const box = e.getBoundingClientRect(), card = (e.closest(".camera") ?? document.body).getBoundingClientRect();
+      return box.width && (box.right > card.right || box.left < card.left);
+    }).map((e) => e.outerHTML)"""
+    assert await page.evaluate(outside) == []
+    name = await page.locator(".camera .name").bounding_box()
+    assert name is not None and name["height"] < 40, "the camera's name stands in one line"
+    top, out = (
+        await page.locator("header strong").bounding_box(),
+        await page.locator("header form button").bounding_box(),
+    )
+    assert top and out and abs(top["y"] + top["height"] / 2 - out["y"] - out["height"] / 2) < 20, "one row"
+
+
 async def test_event_appears_and_plays(server: CameraServer, page: Page, agent: Agent) -> None:
     complaints = await enter(page, server)
     await page.get_by_text("Nothing has moved yet").wait_for()

@@ -7,7 +7,7 @@ import { startMarks } from "./marks.js";
 import { player } from "./player.js";
 
 const cameras = new Map(), moving = new Map();
-let owner = false;
+let owner = false, notes = {};
 
 function changed(event) {
   if (event.state === "open") moving.set(event.id, event.camera);
@@ -50,11 +50,13 @@ function listen() {
   let first = true;
   news.onopen = () => {
     pill($("link"), "connected", "good");
+    showNotes();
     if (!first) refresh();
     first = false;
   };
   news.onerror = () => {
     pill($("link"), "no connection", "bad");
+    if (notes.ends_at) $("notes").textContent = "the watch has ended, or the network is away";
     if (news.readyState !== EventSource.CLOSED) return;
     api("/about").catch(() => {});
     setTimeout(listen, 3000);
@@ -64,9 +66,10 @@ function listen() {
   news.addEventListener("missed", refresh);
 }
 
-function showNotes({ ends_at: end, kept }) {
+function showNotes() {
+  const end = notes.ends_at;
   if (!end) return;
-  const fate = kept ? "recordings are kept" : "nothing is kept afterwards";
+  const fate = notes.kept ? "recordings are kept" : "nothing is kept afterwards";
   $("notes").textContent = `watching until ${minute(Date.parse(end))}; ${fate}`;
 }
 
@@ -99,7 +102,8 @@ async function start() {
   owner = about.role === "owner" || about.role === "member";
   $("settings").hidden = about.role === "guest";
   startMarks({ mine: (name) => cameras.get(name)?.mine });
-  showNotes(about.notes);
+  notes = about.notes;
+  showNotes();
   if (owner) startAdding();
   $("no-cameras-more").textContent = owner ? "Add one, or start an agent on this server." : "It appears here by itself.";
   events.start({ onOpen: (event) => player.open(event), onChange: changed });

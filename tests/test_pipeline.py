@@ -1,0 +1,102 @@
+"""One camera wired: what happens at the ends of runs and of the program."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+
+from agent.errors import TransientError
+from agent.frame import Decision, Frame, ItemType
+from agent.pipeline import Pipeline
+from agent.sinks import Feed
+from agent.sources import Publish
+from tests.frames import SECOND, frame
+
+MOVING = Decision(True, 0.1, reason="motion")
+
+
+class Ticking:
+    """A camera with a picture each 10 ms."""
+
+    label = "ticking"
+
+    async def run(self, publish: Publish) -> None:
+        loop, begin, index = asyncio.get_running_loop(), 0.0, 0
+        begin = loop.time()
+        while True:
+            publish(frame(index, loop.time() - begin))
+            index += 1
+            await asyncio.sleep(0.01)
+
+
+class Silent:
+    """A server that takes what comes and acknowledges nothing."""
+
+    label = "silent"
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, object]] = []
+
+    async def run(self, feed: Feed) -> None:
+        feed.up()
+        session = feed.outbox.session()
+        while True:
+            item = await session.take()
+            if item.type is ItemType.EVENT:
+                self.records.append(json.loads(item.payload))
+
+
+async def test_while_the_end_waits_for_a_slow_sink_no_new_event_begins() -> None:
+    sink = Silent()
+    pipeline = Pipeline("porch", Ticking(), [sink], analyse=lambda f: MOVING, analyses_per_s=60.0)
+    run = asyncio.create_task(pipeline.run())
+    while not pipeline.recorder.event:
+        await asyncio.sleep(0.01)
+    frames = pipeline.counters.frames
+    await pipeline.stop()
+    assert pipeline.counters.frames > frames, "it waited while pictures came"
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert [(r["state"], r.get("why")) for r in sink.records] == [("open", None), ("closed", "stop")]
+
+
+class Flapping:
+    """A camera that goes away once its first run is being looked at, and then stands still."""
+
+    label = "flapping"
+
+    def __init__(self, looked_at: threading.Event) -> None:
+        self._looked_at = looked_at
+        self.back = asyncio.Event()
+
+    async def run(self, publish: Publish) -> None:
+        again = self._looked_at.is_set()
+        for i in range(5):
+            publish(frame(i, again + i / 10))
+        if not again:
+            await asyncio.to_thread(self._looked_at.wait, 10)
+            raise TransientError("gone")
+        self.back.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_verdict_that_comes_after_its_run_opens_nothing_in_the_next() -> None:
+    go, looked_at = threading.Event(), threading.Event()
+
+    def slow(f: Frame) -> Decision:
+        looked_at.set()
+        go.wait(10)
+        return MOVING if f.pts_ns < SECOND else Decision(False)
+
+    source = Flapping(looked_at)
+    pipeline = Pipeline("porch", source, [Silent()], analyse=slow)
+    run = asyncio.create_task(pipeline.run())
+    await source.back.wait()
+    go.set()
+    while pipeline.counters.moving == 0:
+        await asyncio.sleep(0.01)
+        pipeline._hear()
+    assert pipeline.counters.events == 0
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
