@@ -306,10 +306,8 @@ class Pulse:
 
     def _delivers(self, way: Way, now_s: float) -> bool:
         """Away and trying, or up and idle, or up and something was acknowledged."""
-        if not way.health.up:
-            return self._moved(way.health, now_s, TRYING_S)
-        moved = self._moved(way.health, now_s, STUCK_S, way.outbox.progress)
-        return moved or way.outbox.idle
+        moved = self._moved(way.health, now_s, STUCK_S if way.health.up else TRYING_S, way.outbox.progress)
+        return moved or (way.health.up and way.outbox.idle)
 
     def _moved(self, health: Health, now_s: float, within_s: float, more: int = 0) -> bool:
         progress, since_s = self._seen.get(id(health), (-1, now_s))
