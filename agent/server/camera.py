@@ -83,6 +83,21 @@ def without_login(url: str) -> str:
         return "…"
 
 
+class Form:
+    """One way of packing frames for the wire; the newest is remembered."""
+
+    __slots__ = ("_pack", "data", "frame")
+
+    def __init__(self, pack: Callable[[Frame], bytes]) -> None:
+        self.frame: Frame | None = None
+        self.data = b""
+        self._pack = pack
+
+    def make(self, frame: Frame) -> bytes:
+        self.frame, self.data = frame, self._pack(frame)
+        return self.data
+
+
 class Camera:
     """`hub` carries its live frames; `account` is whose it is; the rest is what people want to know of it."""
 
@@ -98,7 +113,7 @@ class Camera:
         self.frames = 0
         self.items = 0
         self.command: Command | None = None  # asks the agent that is connected, if it takes commands
-        self._packed: dict[str, tuple[Frame, bytes]] = {}
+        self._forms: dict[str, Form] = {}
 
     @property
     def connected(self) -> bool:
@@ -115,14 +130,15 @@ class Camera:
 
     def message(self, frame: Frame) -> bytes:
         """The frame as a LIVE message, made once for all viewers."""
-        return self.packed("live", frame, pack_live)
+        form = self.form("live", pack_live)
+        return form.data if form.frame is frame else form.make(frame)
 
-    def packed(self, form: str, frame: Frame, pack: Callable[[Frame], bytes]) -> bytes:
-        """The frame in a form that all viewers of that form share; the newest of each is remembered."""
-        known = self._packed.get(form)
-        if known is None or known[0] is not frame:
-            known = self._packed[form] = (frame, pack(frame))
-        return known[1]
+    def form(self, name: str, pack: Callable[[Frame], bytes]) -> Form:
+        """What all viewers that want frames packed in this way share."""
+        form = self._forms.get(name)
+        if form is None:
+            form = self._forms[name] = Form(pack)
+        return form
 
     def as_json(self, now_ns: int = 0) -> dict[str, Any]:
         state = "up" if self.connected else "away" if self.since_ns else "waiting"

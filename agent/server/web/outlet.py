@@ -5,68 +5,81 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from typing import Protocol
 
 from agent.frame import Codec, Frame
 
 LOOK_S = 0.02
 STUCK_S = 30.0
 UNSENT_BYTES = 256 * 1024
-INTERVAL_S = 0.095  # ten a second, and a camera that is a little fast does not fall behind
+INTERVAL_NS = 95_000_000  # ten a second, and a camera that is a little fast does not fall behind
+
+
+class Packed(Protocol):
+    """A frame's bytes on the wire, made once for all viewers of a form: those of `frame` are `data`."""
+
+    frame: Frame | None
+    data: bytes
+
+    def make(self, frame: Frame) -> bytes: ...
 
 
 class Outlet:
-    """A hub's reader. `pack` gives a frame's bytes on the wire; who cannot take one yet misses the older.
+    """A hub's reader. `packed` has a frame's bytes on the wire; who cannot take one yet misses the older.
 
     `ended` is set when the connection is lost, or has taken nothing for 30 s. JPEG only: every picture can be
-    left out.
+    left out. `offer` runs for each viewer and picture: what it does, it does two thousand times a second.
     """
 
-    def __init__(self, transport: asyncio.Transport, pack: Callable[[Frame], bytes]) -> None:
+    def __init__(self, transport: asyncio.Transport, packed: Packed) -> None:
         self._transport = transport
-        self._pack = pack
+        self._packed = packed
+        self._write, self._waiting, self._gone = (
+            transport.write,
+            transport.get_write_buffer_size,
+            transport.is_closing,
+        )
         self._loop = asyncio.get_running_loop()
         self._late: Frame | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._moved_s = self._loop.time()
-        self._due_s = 0.0
+        self._due_ns = 0
+        self._tried_s = 0.0
         self.ended = asyncio.Event()
-        self.sent = 0
         self.dropped = 0
         if (sock := transport.get_extra_info("socket")) is not None:
             with contextlib.suppress(OSError, AttributeError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     def offer(self, frame: Frame) -> None:
-        if frame.codec is not Codec.JPEG:
-            return
-        now_s = self._loop.time()
-        if self._transport.is_closing():
-            self.ended.set()
-        elif now_s >= self._due_s and self._transport.get_write_buffer_size() == 0:
-            self._send(frame, now_s)
-        else:
-            self.dropped += self._late is not None
-            self._late = frame
-            if self._timer is None:
-                self._timer = self._loop.call_later(max(LOOK_S, self._due_s - now_s), self._again)
+        at_ns = frame.pts_ns
+        if self._late is not None or at_ns < self._due_ns or self._waiting() or self._gone():
+            self._wait(frame)
+        elif frame.codec is Codec.JPEG:
+            packed = self._packed
+            self._write(packed.data if packed.frame is frame else packed.make(frame))
+            due_ns, least_ns = self._due_ns, at_ns - INTERVAL_NS
+            self._due_ns = (due_ns if due_ns > least_ns else least_ns) + INTERVAL_NS
 
-    def _send(self, frame: Frame, now_s: float) -> None:
-        self._late = None
-        self._transport.write(self._pack(frame))
-        self.sent += 1
-        self._moved_s = now_s
-        self._due_s = max(self._due_s, now_s - INTERVAL_S) + INTERVAL_S
+    def _wait(self, frame: Frame) -> None:
+        """The newest picture goes when the connection takes one again."""
+        if self._gone():
+            self.ended.set()
+            return
+        if self._late is None:
+            self._tried_s = self._loop.time()
+            early_s = (self._due_ns - frame.pts_ns) / 1e9
+            self._timer = self._loop.call_later(min(max(LOOK_S, early_s), 1.0), self._again)
+        self.dropped += self._late is not None
+        self._late = frame
 
     def _again(self) -> None:
-        self._timer = None
-        if self._late is None:
-            return
-        if self._loop.time() - self._moved_s > STUCK_S:
+        if self._waiting() and self._loop.time() - self._tried_s < STUCK_S and not self._gone():
+            self._timer = self._loop.call_later(LOOK_S, self._again)
+        elif self._waiting():
             self._transport.abort()
             self.ended.set()
-        else:
-            late, self._late = self._late, None
+        elif (late := self._late) is not None:
+            self._late, self._due_ns = None, 0
             self.offer(late)
 
     def close(self) -> None:

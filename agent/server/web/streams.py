@@ -101,7 +101,7 @@ class Streams:
         transport = request.transport
         if transport is None:
             return 1006
-        outlet = Outlet(transport, lambda frame: camera.packed(form, frame, pack))
+        outlet = Outlet(transport, camera.form(form, pack))
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         close = lambda code, reason: None if told.done() else told.set_result(code)  # noqa: E731
         lost = asyncio.create_task(outlet.ended.wait())
