@@ -50,7 +50,19 @@ MAY = {
     "pipeline": BASE
     | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise"},
     "server": BASE
-    | {"config", "media", "hub", "recorder", "supervise", "dispatch", "motion", "sinks", "outbox", "sources"},
+    | {
+        "config",
+        "media",
+        "hub",
+        "recorder",
+        "supervise",
+        "dispatch",
+        "motion",
+        "sinks",
+        "outbox",
+        "sources",
+        "cloudevents",
+    },
     "simulate": BASE | {"media"},
 }
 PROTOCOLS_ONLY = {"pipeline": {"agent.sources", "agent.sinks", "agent.motion"}}

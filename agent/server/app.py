@@ -13,6 +13,7 @@ from aiohttp import web
 
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
+from agent.server import notify
 from agent.server.accounts import Accounts
 from agent.server.archive import Archive
 from agent.server.camera import Camera, CameraSettings
@@ -31,6 +32,7 @@ from agent.server.ingest.upload import Upload
 from agent.server.ingest.websocket import Uplink
 from agent.server.lock import StoreLock
 from agent.server.news import News
+from agent.server.notify.courier import Courier, enqueue
 from agent.server.port import Port
 from agent.server.retention import Limits, Retention
 from agent.server.settings import ServerSettings
@@ -92,6 +94,7 @@ class CameraServer:
         self._port: Port | None = None
         self._tls: Tls | None = None
         self._ftp: FtpIngest | None = None
+        self._courier: Courier | None = None
         self.ftp_port: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -111,6 +114,8 @@ class CameraServer:
         for camera in self._cameras.all():
             self._puller.mind(camera)
         self._spawn(self._mind())
+        if self._courier is not None:
+            self._spawn(self._courier.run())
         self._spawn(self._retention.run(SWEEP_S))
         self._spawn(self._notice())
         return self.urls()
@@ -203,6 +208,11 @@ class CameraServer:
         self._uplink = Uplink(self._cameras, self._intake, self._clock)
         self._presence = Presence(self._cameras)
         self._uploads = HttpIngest(self._cameras, self._intake, self._presence)
+        if self.settings.notify:
+            page = (self.settings.public_url or "").rstrip("/")
+            notifiers = [notify.create(s) for s in self.settings.notify]
+            self._courier = Courier(archive.index, catalog, notifiers, self._clock, page)
+            archive.on_item = enqueue
         self._desk = Desk(self._intake, self._clock)
         if self.settings.tls_cert is not None and self.settings.tls_key is not None:
             self._tls = Tls(self.settings.tls_cert, self.settings.tls_key)

@@ -9,8 +9,10 @@ import re
 import secrets
 import shutil
 import sqlite3
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
@@ -29,7 +31,10 @@ ITEMS_PER_DIR = 1000
 INCOMING = "incoming"
 MIN_FREE_BYTES = 64 * 1024 * 1024
 DAY_NS = 86_400_000_000_000
-BY_CAMERA = ("items", "ranges", "dropped", "events", "grants", "links", "tokens", "shares", "past")
+BY_CAMERA = ("items", "ranges", "dropped", "events", "grants", "links", "tokens", "shares", "past", "notes")
+
+OnItem = Callable[[sqlite3.Connection, Item, dict[str, Any] | None, int], None]
+"""Called within the transaction that stores an event's item, with its record if it is one, and the time."""
 
 
 class Outcome(Enum):
@@ -73,6 +78,7 @@ class Archive:
         self._clock = clock or SystemClock()
         self.max_bytes = max_bytes
         self.full = asyncio.Event()
+        self.on_item: OnItem | None = None
         try:
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
             (root / INCOMING).mkdir(exist_ok=True, mode=0o700)
@@ -195,6 +201,8 @@ class Archive:
         ledger.settle(tx.conn, item.camera, item.spool, item.seq, item.seq)
         if item.event:
             note_item(tx.conn, item, contents, now)
+            if self.on_item is not None:
+                self.on_item(tx.conn, item, contents.record, now)
 
     def _write_file(self, tx: Tx, item: Item) -> None:
         path = self.path(item.camera, item.spool, item.seq, item.type)

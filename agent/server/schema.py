@@ -88,4 +88,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE items ADD COLUMN last_index INTEGER",
         "ALTER TABLE items ADD COLUMN key_index INTEGER",
     ),
+    (
+        """CREATE TABLE notes (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, camera TEXT NOT NULL, spool TEXT NOT NULL, number INTEGER NOT NULL,
+            at_ns INTEGER NOT NULL, due_ns INTEGER NOT NULL, tries INTEGER NOT NULL DEFAULT 0,
+            told TEXT NOT NULL DEFAULT '[]'
+        )""",
+    ),
 )

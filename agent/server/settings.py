@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from agent.errors import ConfigError
+from agent.server import notify as notifying
 
 MIB = 1024 * 1024
 
@@ -42,6 +43,7 @@ class ServerSettings:
     ftp_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     ftp_passive_ports: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-0"
     ftp_address: str | None = None
+    notify: tuple[notifying.Settings, ...] = ()
     tls_cert: str | None = None
     tls_key: str | None = None
 
