@@ -120,7 +120,7 @@ def quick(source: str, to: str, name: str = "camera") -> AgentConfig:
     if not config.NAME.fullmatch(name):
         raise UsageError(f"--name '{name}' is no name (a-z, 0-9 and -, at most 63)")
     try:
-        sink = sinks.KINDS["websocket"].load()(url=to)  # type: ignore[call-arg]
+        sink = sinks.from_url(to)
     except ConfigError as e:
         raise UsageError(f"--to: {e}") from None
     return AgentConfig(

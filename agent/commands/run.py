@@ -14,7 +14,7 @@ from agent.commands.common import announce, configuration, log_to_stderr, on_sig
 @click.command()
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The configuration file.")
 @click.option("--source", help="Without a file: the camera.")
-@click.option("--to", help="Without a file: the camera server, ws://:TOKEN@host:port.")
+@click.option("--to", help="Without a file: where to, ws://:TOKEN@host:port, http, ftp or a directory.")
 @click.option("--name", default="camera", show_default=True, help="Without a file: the camera's name on the server.")
 def run(path: Path | None, source: str | None, to: str | None, name: str) -> None:
     """The agent as a service, on one or several cameras."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.errors import ConfigError
 from agent.hub import Hub
 from agent.outbox import Outbox
 from agent.sinks.orders import Command, Orders
@@ -60,3 +61,15 @@ KINDS: dict[str, Kind] = {
     "ftp": Kind("agent.sinks.ftp", "FtpSink"),
     "disk": Kind("agent.sinks.disk", "DiskSink"),
 }
+
+SCHEMES = {"ws": "websocket", "wss": "websocket", "http": "http", "https": "http", "ftp": "ftp"}
+
+
+def from_url(url: str) -> Sink:
+    """The sink that an address alone tells: a camera server, an FTP server or a directory. Raises ConfigError."""
+    kind = SCHEMES.get(url.partition("://")[0].lower())
+    if kind is not None:
+        return KINDS[kind].load()(url=url)  # type: ignore[call-arg]
+    if url.startswith(("/", "./", "~/")):
+        return KINDS["disk"].load()(folder=url)  # type: ignore[call-arg]
+    raise ConfigError(f"'{url.rpartition('@')[2][:80]}': expected {'://, '.join(SCHEMES)}:// or a directory (/…)")

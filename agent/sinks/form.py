@@ -38,6 +38,7 @@ class FormSink:
     records: bool = False
 
     def __post_init__(self) -> None:
+        check_scheme(self.url, "http", "https")
         self.rules()
         for name, template in self.fields.items():
             if any(c in name for c in '"\r\n'):
@@ -53,7 +54,6 @@ class FormSink:
         return label_of(self.url)
 
     async def run(self, feed: Feed) -> None:
-        check_scheme(self.url, "http", "https")
         login = basic(self.label, self.url, self.username, self.password, self.password_file)
         async with HttpLine(self.label, login, self.ca_file) as line:
             answer = await line.ask("OPTIONS", bare(self.url))

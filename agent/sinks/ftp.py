@@ -41,6 +41,7 @@ class FtpSink:
     records: bool = True
 
     def __post_init__(self) -> None:
+        check_scheme(self.url, "ftp")
         self.rules()
         if not 1 <= self.timeout_s <= 600:
             raise ConfigError("timeout_s must be 1 to 600")
@@ -54,7 +55,6 @@ class FtpSink:
         return label_of(self.url)
 
     async def run(self, feed: Feed) -> None:
-        check_scheme(self.url, "ftp")
         session = FtpSession(self._place())
         with ThreadPoolExecutor(1, thread_name_prefix="ftp") as thread:
 

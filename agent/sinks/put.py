@@ -37,6 +37,7 @@ class PutSink:
     folders: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_scheme(self.url, "http", "https")
         self.rules()
 
     def rules(self) -> FileRules:
@@ -48,7 +49,6 @@ class PutSink:
         return label_of(self.url)
 
     async def run(self, feed: Feed) -> None:
-        check_scheme(self.url, "http", "https")
         login = basic(self.label, self.url, self.username, self.password, self.password_file)
         async with HttpLine(self.label, login, self.ca_file) as line:
             target = _Target(line, self.label, bare(self.url), self.folders)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import PermanentError, TransientError
+from agent.errors import ConfigError, PermanentError, TransientError
 from agent.outbox import MemoryOutbox
-from agent.sinks import KINDS
+from agent.sinks import KINDS, from_url
 from tests.conformance.ways import WAYS, Way, expected
 from tests.server.pictures import put_event
 from tests.sinks.programs import free_port
@@ -175,8 +175,20 @@ async def test_a_refused_login_is_permanent_and_shows_no_secret(way: Way, caplog
     assert way.secret not in repr(sink) or "://" in str(way.wrong.get("url", "")), "only an address may carry one"
 
 
-@pytest.mark.parametrize("way", [k for k in CONNECTED if k != "websocket"], indirect=True)
-@pytest.mark.parametrize("address", ["", "nonsense", "gopher://host", "http://"])
-async def test_an_address_that_is_none_is_permanent(way: Way, address: str) -> None:
-    async with running(way.sink(url=address), MemoryOutbox("porch")) as run:
-        assert type(await run.ended()) is PermanentError
+@connected
+@pytest.mark.parametrize("address", ["", "nonsense", "gopher://host", "http://", "ftp://host:99999", "http://[::1"])
+async def test_an_address_that_is_none_is_an_error_of_the_file(way: Way, address: str) -> None:
+    with pytest.raises(ConfigError):
+        way.sink(url=address)
+
+
+@pytest.mark.parametrize("url", ["ws://h", "wss://h:1", "http://h", "https://h/x", "ftp://u:p@h/d", "/tmp", "~/x"])
+def test_an_address_alone_tells_its_sink(url: str) -> None:
+    assert from_url(url).label.rstrip("/") in url.replace("u:p@", "").replace("/d", "").replace("/x", "") + url
+
+
+@pytest.mark.parametrize("url", ["", "host", "gopher://u:secret-1@h", "ftp://:secret-1@"])
+def test_an_address_that_tells_none(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected ") as e:
+        from_url(url)
+    assert "secret-1" not in str(e.value)

@@ -126,7 +126,7 @@ async def test_a_wrong_configuration_shows_all_its_errors(tmp_path: Path) -> Non
     ("args", "says"),
     [
         (("run", "--source", "demo"), "give either -c FILE, or --source and --to together"),
-        (("run", "--source", "demo", "--to", "ftp://x"), "expected ws://"),
+        (("run", "--source", "demo", "--to", "gopher://x"), "expected ws://"),
         (("run", "--source", "demo", "--to", "ws://:x@h:99999"), "expected ws://"),
         (("run", "--source", "demo", "--to", "ws://h", "--name", "../x"), "'../x' is no name"),
         (("watch", "--for", "never"), "is no duration"),
