@@ -58,7 +58,7 @@ class Dispatcher:
         self._lingering = Lingering(self.loop, limits)
         self._listeners: list[Listener] = []
         self._active: dict[Arrival, None] = {}
-        self._by_host: dict[str, int] = {}
+        self._by_group: dict[str, int] = {}
         self._by_service: dict[str, int] = {}
         self._clients: weakref.WeakKeyDictionary[asyncio.BaseTransport, Peer] = weakref.WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -186,10 +186,10 @@ class Dispatcher:
         del self._active[arrival]
         if not self._active:
             self._empty.set()
-        host = arrival.peer.host
-        self._by_host[host] -= 1
-        if not self._by_host[host]:
-            del self._by_host[host]
+        group = arrival.peer.group
+        self._by_group[group] -= 1
+        if not self._by_group[group]:
+            del self._by_group[group]
         record = arrival.record(end)
         self._leave_service(arrival)
         self.counts.add(record)
@@ -200,8 +200,9 @@ class Dispatcher:
         arrival = Arrival(sock, peer, name, self, self._table)
         self._active[arrival] = None
         self._empty.clear()
-        number = self._by_host[peer.host] = self._by_host.get(peer.host, 0) + 1
-        if len(self._active) > self.limits.connections or (peer.host and number > self.limits.connections_per_address):
+        group = peer.group
+        number = self._by_group[group] = self._by_group.get(group, 0) + 1
+        if len(self._active) > self.limits.connections or (group and number > self.limits.connections_per_address):
             self._dropped(arrival, End.LIMIT)
         else:
             self._sniffer.add(arrival)

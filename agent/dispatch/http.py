@@ -26,7 +26,8 @@ class HalfCloseHandler(web.RequestHandler):
     __slots__ = ()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        if self._payload_parser is not None:
+        over_tls = self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
+        if self._payload_parser is not None or over_tls:
             return None
         asyncio.get_running_loop().call_soon(self._end_when_answered)
         return True

@@ -35,11 +35,11 @@ class Inner(asyncio.Protocol):
             self.arrival.looked = len(self.held)
             self.arrival.keeper.redecide(self)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> None:
+        """TLS in asyncio knows no half-close: the connection ends with this."""
         self.eof = True
         if not self._decided:
             self.arrival.keeper.redecide(self)
-        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._decided = True

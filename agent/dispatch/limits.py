@@ -15,7 +15,8 @@ class Limits:
 
     silence_s: how long a client may say nothing before a rule for silent clients takes it. sniff_deadline_s:
     from accept to the decision, however the bytes trickle. sniffing, sniffing_per_address: beyond them the
-    oldest silent one is dropped. connections_per_address: all phases together. lingering: refused clients
+    oldest silent one is dropped. connections_per_address: all phases together. An
+    address of IPv6 counts by its first 64 bits. lingering: refused clients
     whose last bytes are still being read, so that the answer is not destroyed by a reset.
     """
 

@@ -26,6 +26,16 @@ class Peer:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def group(self) -> str:
+        """Whom limits for each address count together: one IPv4 address, or the 64 bits of IPv6 that a customer has."""
+        if ":" not in self.host:
+            return self.host
+        address = self.address
+        if isinstance(address, ipaddress.IPv6Address):
+            return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+        return str(address)
+
+    @property
     def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         """The host as an address, an IPv4 one mapped into IPv6 unwrapped; None for UNIX sockets."""
         if not self.host:

@@ -57,9 +57,9 @@ class Sniffer:
             for arrival in list(group):
                 self._drop(arrival, end)
 
-    def drop_oldest(self, host: str | None = None) -> None:
+    def drop_oldest(self, group: str | None = None) -> None:
         """Make room: the oldest that has said nothing, or else the oldest (of one address)."""
-        groups = [self._waiting[host]] if host in self._waiting else list(self._waiting.values())
+        groups = [self._waiting[group]] if group in self._waiting else list(self._waiting.values())
         everyone = [a for group in groups for a in group]
         if everyone:
             self._drop(min(everyone, key=lambda a: (a.peeked > 0, a.accepted_s)), End.LIMIT)
@@ -129,7 +129,7 @@ class Sniffer:
             self._loop.add_reader(arrival.sock.fileno(), self._look, arrival)
 
     def _enter(self, arrival: Arrival) -> None:
-        limits, host = self.limits, arrival.peer.host
+        limits, group = self.limits, arrival.peer.group
         if arrival.again:
             arrival.timer = self._loop.call_later(limits.keepalive_s, self._late, arrival)
         elif arrival.expected:
@@ -138,11 +138,11 @@ class Sniffer:
             arrival.timer = self._loop.call_at(arrival.accepted_s + limits.silence_s, self._silent, arrival)
         else:
             arrival.timer = self._loop.call_at(arrival.accepted_s + limits.sniff_deadline_s, self._late, arrival)
-        if host and len(self._waiting.get(host, ())) >= limits.sniffing_per_address:
-            self.drop_oldest(host)
+        if group and len(self._waiting.get(group, ())) >= limits.sniffing_per_address:
+            self.drop_oldest(group)
         elif self._number >= limits.sniffing:
             self.drop_oldest()
-        self._waiting.setdefault(host, {})[arrival] = None
+        self._waiting.setdefault(group, {})[arrival] = None
         self._number += 1
 
     def _silent(self, arrival: Arrival) -> None:
@@ -197,12 +197,13 @@ class Sniffer:
         if arrival.timer:
             arrival.timer.cancel()
             arrival.timer = None
-        group = self._waiting.get(arrival.peer.host)
+        name = arrival.peer.group
+        group = self._waiting.get(name)
         if group is not None and arrival in group:
             del group[arrival]
             self._number -= 1
             if not group:
-                del self._waiting[arrival.peer.host]
+                del self._waiting[name]
 
     def _unwatch(self, arrival: Arrival) -> None:
         if arrival.watched:

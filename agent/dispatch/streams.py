@@ -92,7 +92,7 @@ class Side(asyncio.Protocol):
             self._pair.close(first)
             return False
         self.other.transport.write_eof()
-        return True
+        return self is self._pair.backend  # asyncio's TLS ends with the client's end in any case
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None

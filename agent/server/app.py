@@ -243,7 +243,7 @@ class CameraServer:
         )
         await self._runner.setup()
         ftp = self._ftp.protocol if self._ftp is not None and self.settings.ftp else None
-        self._port = Port(self._runner, self._tls.pages if self._tls else None, ftp)
+        self._port = Port(self._runner, self._tls.pages if self._tls else None, ftp, self.settings.limits)
         self._metrics.add(self._port.metrics)
 
     def _application(self, catalog: Catalog, sessions: Sessions) -> web.Application:

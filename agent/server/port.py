@@ -25,8 +25,6 @@ from agent.server.ingest.ftpdata import Claimed
 
 log = logging.getLogger(__name__)
 
-LIMITS = Limits()
-
 
 class Port:
     """Listens on one address at a time, for a runner that is set up; must be made inside the event loop.
@@ -40,6 +38,7 @@ class Port:
         runner: web.AppRunner,
         tls: ssl.SSLContext | None = None,
         ftp: Callable[[], asyncio.Protocol] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         routes = [Route("http", "http", (Http(),))]
         services: dict[str, Service] = {"http": http_service(runner)}
@@ -49,7 +48,7 @@ class Port:
         if ftp is not None:
             routes.append(Route("ftp", "ftp", (Silence(),)))
             services["ftp"] = InProcess(ftp)
-        self._dispatcher = Dispatcher(routes, services, limits=LIMITS, on_record=_log_record)
+        self._dispatcher = Dispatcher(routes, services, limits=limits, on_record=_log_record)
         self._listeners: list[Listener] = []
         self.number = 0
 

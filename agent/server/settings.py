@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from agent.dispatch.limits import Limits
 from agent.errors import ConfigError
 from agent.server import notify as notifying
 
@@ -27,6 +29,7 @@ class ServerSettings:
     of its own, at once. `single_port_ftp`: passive data comes in at the same port, too; otherwise `ftp_passive_ports`
     is the range for it ("0-0": any free one). `ftp_address`: what passive answers say instead of the address that was
     reached (behind NAT). `tls_cert` and `tls_key` are PEM files; with them everything is https and FTP offers AUTH TLS.
+    `limits`: what strangers may take of the port.
     Raises ConfigError for values that contradict themselves.
     """
 
@@ -46,6 +49,7 @@ class ServerSettings:
     notify: tuple[notifying.Settings, ...] = ()
     tls_cert: str | None = None
     tls_key: str | None = None
+    limits: Limits = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if self.public_url is not None:

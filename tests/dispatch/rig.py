@@ -120,14 +120,18 @@ async def ask(
     """Everything the other end says to these pieces, until it closes or resets (not `strict`: or time is up)."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     said = b""
-    try:
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            if pause_s:
+
+    async def write() -> None:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
                 await asyncio.sleep(pause_s)
-        if end:
-            writer.write_eof()
+            if end:
+                writer.write_eof()
+
+    writing = asyncio.create_task(write())
+    try:
         async with asyncio.timeout(timeout_s):
             while data := await reader.read(65536):
                 said += data
@@ -137,6 +141,7 @@ async def ask(
         if strict:
             raise
     finally:
+        writing.cancel()
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()

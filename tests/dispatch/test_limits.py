@@ -11,7 +11,7 @@ import pytest
 
 from agent.dispatch.limits import Limits
 from agent.dispatch.matchers import Http, Silence
-from agent.dispatch.peek import Route
+from agent.dispatch.peek import Peer, Route
 from agent.dispatch.records import End
 from agent.dispatch.services import Refuse, talk_service
 from agent.errors import ConfigError
@@ -104,6 +104,12 @@ async def test_connections_of_one_address_have_a_bound() -> None:
         assert rig.records[0].end is End.LIMIT
         for sock in held:
             sock.close()
+
+
+def test_an_ipv6_customer_is_one_address() -> None:
+    assert Peer("2001:db8:1:2::9", 1).group == Peer("2001:db8:1:2:f::1", 2).group != Peer("2001:db8:1:3::9", 1).group
+    assert Peer("::ffff:192.0.2.1", 1).group == Peer("192.0.2.1", 5).group == "192.0.2.1"
+    assert Peer("fe80::1%eth0", 1).group == "fe80::/64" and Peer().group == ""
 
 
 async def test_out_of_descriptors_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,8 @@ from agent.dispatch.records import End
 from agent.dispatch.relay import Relay
 from agent.dispatch.services import InProcess, Refuse, Terminate, talk_service
 from tests.dispatch.rig import ask, backend, descriptors, echo, http_backend, running
-from tests.dispatch.samples import V1, V2
+from tests.dispatch.samples import V1, V2, client_hello
+from tests.dispatch.test_relay import reset
 
 NULS = b"\0\0a\0b\xff" + bytes(10)
 LOCAL = ipaddress.ip_network("127.0.0.0/8")
@@ -302,6 +303,40 @@ async def test_relayed_from_tls_in_bulk_and_to_nowhere(certificate: Path) -> Non
         assert (await ask_tls(rig.port, client_tls(certificate), b"", GET)).startswith(b"HTTP/1.1 502 ")
         ends = [r.end for r in await rig.ended(2)]
         assert ends == [End.BACKEND, End.DOWN]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_from_tls_the_proxy_header_goes_first(certificate: Path, version: int) -> None:
+    rules = [Route("tls", "tls", (Tls(),)), Route("web", "b", (Http(),)), Route("rest", "b", (Any(),))]
+    tls = Terminate(server_tls(certificate))
+    async with backend(echo) as b:
+        services = {"tls": tls, "b": Relay("127.0.0.1", b, proxy_out=version, http="tunnel")}
+        async with running(rules, services, proxy_from=(LOCAL,)) as rig:
+            said = await ask_tls(rig.port, client_tls(certificate), V1, b"\0abc")
+    v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07"
+    start = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 " if version == 1 else v2
+    assert said.startswith(start) and said.endswith(b"\0abc")
+
+
+@pytest.mark.parametrize("when", ["hand-over", "handshake", "request", "answer"])
+async def test_resets_leave_nothing_behind(certificate: Path, when: str) -> None:
+    rules = [Route("tls", "tls", (Tls(),)), *WEB, Route("rest", "raw", (Any(),))]
+    first = {"hand-over": NULS, "handshake": client_hello("localhost")[:100], "request": GET[:10], "answer": GET * 50}
+    async with Site() as site:
+        services = {
+            "tls": Terminate(server_tls(certificate)),
+            "web": http_service(site.runner),
+            "raw": talk_service(echo),
+        }
+        async with running(rules, services) as rig:
+            for pause_s in (0.0, 0.05) * 5:
+                sock = socket.create_connection(("127.0.0.1", rig.port))
+                sock.send(first[when])
+                await asyncio.sleep(pause_s)
+                reset(sock)
+            await rig.ended(10)
+            assert rig.dispatcher.connections == 0
+            assert b"200 OK" in await ask(rig.port, GET, end=True)
 
 
 async def test_nobody_for_that_name_is_a_tls_alert(certificate: Path) -> None:

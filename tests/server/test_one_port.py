@@ -14,9 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from agent.dispatch import limits
+from agent.dispatch.limits import Limits
 from agent.errors import ConfigError
-from agent.server import port as server_port
 from agent.server.app import ServerSettings
 from tests.pictures import jpeg
 from tests.server.conftest import Start
@@ -28,12 +27,11 @@ QUICK = [r for r in matrix() if "-Q" not in r and ("curl" not in r or "-P" not i
 
 
 @pytest.fixture
-async def ftp(
-    start: Start, files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Ftp]:
+async def ftp(start: Start, files: tuple[str, str], tmp_path: Path) -> AsyncIterator[Ftp]:
     """A server with the silence timer shortened."""
-    monkeypatch.setattr(server_port, "LIMITS", limits.Limits(silence_s=0.2))
-    server = await start(notes={}, ftp=True, single_port_ftp=True, tls_cert=files[0], tls_key=files[1])
+    server = await start(
+        notes={}, ftp=True, single_port_ftp=True, tls_cert=files[0], tls_key=files[1], limits=Limits(silence_s=0.2)
+    )
     server.ftp_port = server.port
     (tmp_path / "sent").mkdir()
     picture = tmp_path / "sent" / "picture.jpg"

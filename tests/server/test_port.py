@@ -103,6 +103,6 @@ async def test_counters_are_for_this_machine_and_the_owner(server: CameraServer)
 
 async def test_a_taken_port_is_said(start: Start) -> None:
     first = await start(notes={})
-    with pytest.raises(UsageError, match="taken by another program; choose another with --port") as caught:
+    with pytest.raises(UsageError, match="taken by another program; choose another") as caught:
         await start("second", notes={}, at=first.port)
     assert caught.value.exit_code == 75
