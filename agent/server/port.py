@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -24,6 +25,8 @@ from agent.errors import PermanentError, UsageError
 from agent.server.ingest.ftpdata import Claimed
 
 log = logging.getLogger(__name__)
+
+SECRET_PATH = re.compile(r"(/(?:s|j|setup|invite)/)[^\s'\"]+")
 
 
 class Port:
@@ -86,4 +89,5 @@ class Port:
 
 def _log_record(record: Record) -> None:
     if log.isEnabledFor(logging.DEBUG):
-        log.debug("connection %s", json.dumps(asdict(record)))
+        said = asdict(record) | {"why": SECRET_PATH.sub(r"\1…", record.why)}
+        log.debug("connection %s", json.dumps(said, ensure_ascii=False))

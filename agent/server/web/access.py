@@ -215,7 +215,8 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
         except web.RequestPayloadError:
             kept, status, reason, detail = {}, 400, "Bad Request", "the body is broken"
         except Exception:
-            log.exception("%s %s", request.method, request.path)
+            resource = request.match_info.route.resource
+            log.exception("%s %s", request.method, resource.canonical if resource else "?")  # paths may hold codes
             kept, status, reason, detail = {}, 500, "Internal Server Error", "internal error"
         detail = "" if detail == f"{status}: {reason}" else detail
         if is_api(request):
