@@ -12,15 +12,15 @@ from typing import BinaryIO, Literal, Self
 
 from agent.errors import ConfigError
 from agent.frame import Codec, Item, ItemType
-from agent.media import aviwriter, clip, jpeg
+from agent.media import clip, jpeg
 from agent.sinks import naming
-from agent.sinks.body import Body, BytesBody, PiecesBody
+from agent.sinks.body import Body, BytesBody
+from agent.sinks.filming import MEDIA, STREAM, Picture, film_of
 from agent.sinks.naming import Moment
 
 MAX_OPEN_BYTES = 128 * 1024 * 1024
 MAX_OPEN = 256
 DEAD_S = 60.0
-_RAW = {Codec.H264: "h264", Codec.H265: "h265"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,6 @@ class File:
     items: tuple[Item, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    """A frame in the temporary file."""
-
-    seq: int
-    entry: clip.Entry
-    at: int
-
-
 @dataclass(slots=True)
 class _Film:
     """A stretch of an event that is being collected. Payloads of its items are in the file, not in memory."""
@@ -67,7 +58,7 @@ class _Film:
     file: BinaryIO
     touched_s: float
     size: int = 0
-    pictures: list[_Picture] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
 
 
@@ -158,7 +149,7 @@ class Binder:
         for i, e in enumerate(entries):
             data = item.payload[e.start : e.start + e.length]
             done = (item,) if i == len(entries) - 1 else ()
-            yield self._file(data, item, e.wall_ns, _RAW.get(e.codec, "jpg"), done)
+            yield self._file(data, item, e.wall_ns, STREAM.get(e.codec, "jpg"), done)
 
     def _collect(self, item: Item, now_s: float) -> Generator[File]:
         event, key = self._event(item), (item.spool, item.event)
@@ -181,7 +172,7 @@ class Binder:
         event.seen += len(entries)
         film.touched_s = now_s
         film.file.write(item.payload)
-        film.pictures += [_Picture(item.seq, e, film.size + e.start) for e in entries]
+        film.pictures += [Picture(item.seq, e, film.size + e.start) for e in entries]
         film.size += len(item.payload)
         film.items.append(_light(item))
         yield from self._complete(key, event)
@@ -201,15 +192,13 @@ class Binder:
 
     def _finish(self, film: _Film) -> Generator[File]:
         del self._films[film.event, film.stretch]
-        film.pictures.sort(key=lambda p: (p.seq, p.at))
-        film.file.flush()
-        items = tuple(film.items)
-        first = film.pictures[0]
-        moment = Moment(self._camera, first.entry.wall_ns, film.event[1], first.seq)
-        suffix = _RAW.get(first.entry.codec, "avi")
-        body = _avi(film) if suffix == "avi" else _raw(film)
         try:
-            yield File(naming.path(self._rules.path, moment, suffix), _MEDIA[suffix], body, moment, items)
+            film.pictures.sort(key=lambda p: (p.seq, p.at))
+            film.file.flush()
+            first = film.pictures[0]
+            moment = Moment(self._camera, first.entry.wall_ns, film.event[1], first.seq)
+            suffix, body = film_of(film.file.fileno(), film.pictures)
+            yield File(naming.path(self._rules.path, moment, suffix), _MEDIA[suffix], body, moment, tuple(film.items))
         finally:
             film.file.close()
 
@@ -226,13 +215,7 @@ class Binder:
         return File(naming.path(self._rules.path, moment, suffix), _MEDIA[suffix], BytesBody(data), moment, done)
 
 
-_MEDIA = {
-    "jpg": "image/jpeg",
-    "json": "application/json",
-    "avi": "video/x-msvideo",
-    "h264": "video/h264",
-    "h265": "video/h265",
-}
+_MEDIA = {"jpg": "image/jpeg", "json": "application/json"} | MEDIA
 
 
 def _temporary() -> BinaryIO:
@@ -252,31 +235,3 @@ def _viewable(data: bytes) -> bytes:
         return jpeg.decodable(data)
     except ValueError:
         return data
-
-
-def _avi(film: _Film) -> PiecesBody:
-    pictures = [p for p in film.pictures if p.entry.codec is Codec.JPEG]
-    step_us, shown = aviwriter.pace([p.entry.wall_ns for p in pictures])
-    sizes: list[int] = []
-    for p, times in zip(pictures, shown, strict=True):
-        sizes += [p.entry.length, *[0] * (times - 1)]
-    width, height = _size(film, pictures[0])
-    pieces: list[bytes | tuple[int, int]] = [aviwriter.head(sizes, step_us, width, height)]
-    for p, times in zip(pictures, shown, strict=True):
-        n = p.entry.length
-        pieces += [aviwriter.chunk(n), (p.at, n), aviwriter.padding(n) + aviwriter.chunk(0) * (times - 1)]
-    pieces.append(aviwriter.tail(sizes))
-    return PiecesBody(film.file.fileno(), tuple(pieces))
-
-
-def _size(film: _Film, picture: _Picture) -> tuple[int, int]:
-    try:
-        info = jpeg.inspect(os.pread(film.file.fileno(), picture.entry.length, picture.at))
-    except ValueError:
-        return 0, 0
-    return info.width, info.height
-
-
-def _raw(film: _Film) -> PiecesBody:
-    """Access units behind each other (Annex B): what H.264 players call an elementary stream."""
-    return PiecesBody(film.file.fileno(), tuple((p.at, p.entry.length) for p in film.pictures))
