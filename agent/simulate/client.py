@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 from agent.media.faults import Fault
+
+SEGMENT_BYTES = 1460
 
 
 class Client:
@@ -42,10 +43,11 @@ class Client:
     async def send(self, data: bytes, number: int) -> None:
         """Send at once, slowly, or in pieces, as picture `number` has it."""
         if (slow := self.fault("slow", number)) and slow.value:
-            step = max(1, int(slow.value / 20))
-            await self._send(data, step, lambda n: n / slow.value)  # type: ignore[operator]
+            # As a line of that speed would: in steps of a millisecond, but no smaller than a segment.
+            step = max(1, int(min(max(slow.value / 1000, SEGMENT_BYTES), slow.value / 20)))
+            await self._send(data, step, slow.value)
         elif pieces := self.fault("pieces", number):
-            await self._send(data, max(1, int(pieces.value or 1)), lambda _: 0.0)
+            await self._send(data, max(1, int(pieces.value or 1)))
         else:
             self._writer.write(data)
             await self._writer.drain()
@@ -64,12 +66,14 @@ class Client:
             self._held.clear()
             self._waiting = 0
 
-    async def _send(self, data: bytes, step: int, pause_s: Callable[[int], float]) -> None:
+    async def _send(self, data: bytes, step: int, bytes_s: float = 0.0) -> None:
+        clock = asyncio.get_running_loop().time
+        begin = clock()
         for at in range(0, len(data), step):
-            piece = data[at : at + step]
-            self._writer.write(piece)
+            self._writer.write(data[at : at + step])
             await self._writer.drain()
-            await asyncio.sleep(pause_s(len(piece)))
+            due = begin + (min(at + step, len(data)) / bytes_s if bytes_s else 0.0)
+            await asyncio.sleep(max(0.0, due - clock()))
 
     async def flush(self) -> None:
         """What `burst` still keeps."""
