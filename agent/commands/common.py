@@ -43,8 +43,22 @@ def size(text: str) -> int:
     return round(float(match[1]) * unit)
 
 
+def _keep_stderr_to_ourselves() -> None:
+    """Libraries in C (libjpeg, of each damaged picture) write to descriptor 2 as they like: from now on to nowhere.
+
+    What we say goes on through a copy of it.
+    """
+    if sys.stderr is None or sys.stderr is not sys.__stderr__:
+        return
+    sys.stderr = open(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
 def log_to_stderr(level: str = "info") -> None:
     """Plain lines on stderr; journald gets priorities instead of times."""
+    _keep_stderr_to_ourselves()
     journal = "JOURNAL_STREAM" in os.environ
 
     class Line(logging.Formatter):

@@ -85,6 +85,7 @@ async def test_a_bad_part_costs_no_more_than_itself(faulty: Start, fault: str) -
     at = await faulty(fault)
     done = await command("watch", f"http://{at}/video.cgi", "--port", "0", "--for", "4s", "--json")
     assert done.process.returncode == 0 and "Traceback" not in done.text()
+    assert "JPEG data" not in done.text(), "libjpeg's own words, for each picture"
     assert done.events()[-1]["data"]["frames"] >= 10, done.text()
 
 
