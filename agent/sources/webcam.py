@@ -82,10 +82,10 @@ class WebcamSource:
         return os.path.realpath(path)
 
 
-def stable_path(device: str) -> str:
-    """The name of `/dev/videoN` under /dev/v4l/by-id (or by-path), which a plug pulled does not change; else itself."""
+def stable_path(device: str, root: str = "/dev/v4l") -> str:
+    """The name of `/dev/videoN` in `root`/by-id (or by-path), which a plug pulled does not change; else itself."""
     for folder in ("by-id", "by-path"):
-        for link in sorted(glob.glob(f"/dev/v4l/{folder}/*")):
+        for link in sorted(glob.glob(f"{root}/{folder}/*")):
             if os.path.realpath(link) == os.path.realpath(device):
                 return link
     return device

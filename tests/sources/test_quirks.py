@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from agent.errors import PermanentError, TransientError
+from agent.frame import Clip, Decision
 from agent.media import jpeg as jpegs_of
 from agent.media import spoil
 from agent.media.footage import open_footage
 from agent.motion.luma import jpeg_luma
+from agent.pipeline import Pipeline
+from agent.recorder import Closed, Opened
 from agent.simulate import LOGINS, SimulatedCamera
 from agent.sources.mjpeg import MjpegSource
 from tests.pictures import avi, collect, jpeg, jpegs
@@ -179,6 +182,29 @@ async def test_12_what_never_ends_is_dropped(film: Path, fault: str, text: str) 
         assert isinstance(error, TransientError) and text in str(error)
         await asyncio.sleep(0)
         assert cam.connections == 1
+
+
+async def test_11_another_size_closes_the_event_and_no_clip_has_two(film: Path) -> None:
+    """Each picture moves; the sizes are 64, 320 and 64 wide."""
+    sizes: list[set[int]] = []
+    closed: list[Closed] = []
+
+    class Keeping(Pipeline):
+        def _emit(self, what: Opened | Clip | Closed) -> None:
+            if isinstance(what, Clip):
+                sizes.append({jpegs_of.inspect(f.data).width for f in what.frames})
+            elif isinstance(what, Closed):
+                closed.append(what)
+
+    async with camera(film, fps=20) as cam:
+        pipeline = Keeping("porch", source(cam), [], analyse=lambda _: Decision(True, 0.5), analyses_per_s=50)
+        run = asyncio.create_task(pipeline.run())
+        async with asyncio.timeout(20):
+            while len(closed) < 2 or pipeline.health.up:
+                await asyncio.sleep(0.02)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+    assert all(len(s) == 1 for s in sizes) and {64} in sizes and all(c.why == "source" for c in closed)
 
 
 def test_all_twelve_classes_are_here() -> None:
