@@ -51,10 +51,11 @@ def group(differs: Plane, traits: Traits) -> tuple[list[Blob], Plane]:
     """The MAX_BLOBS weightiest blobs of the pixels that are not 0, gaps of a pixel closed, and their label plane."""
     joined = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, CLOSE)
     n, labels, stats, centres = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    flat = labels.ravel()
+    places = np.flatnonzero(joined)
+    owner = labels.ravel()[places]
 
     def total(plane: Floats) -> Floats:
-        return np.bincount(flat, plane.ravel(), n)
+        return np.bincount(owner, plane.ravel()[places], n)
 
     mass, ground = total(traits.ratio), total(traits.ratio * traits.worth)
     lively, calm = total(traits.changed), total(traits.calm)

@@ -62,20 +62,24 @@ class MotionDetector:
         self._past: deque[tuple[float, Plane, Light]] = deque([(pts_s, luma, Light())])
         self._quiet_until_s = pts_s + quiet_s
         self._seen_s = -1e9
+        self._stir = False
         self._seen = Decision(moving=False)
 
     def _look(self, luma: Plane, pts_s: float, dt_s: float) -> Decision:
         t, background = self._tuning, self._scene.background
-        now = Light()
-        away, limit = background.compare(luma, *now)
-        differs = cv2.compare(away, limit, cv2.CMP_GT)
         level = float(cv2.mean(background.mean)[0])
+        now, away, limit = Light(), luma, luma
+        differs: Plane | None = None
         # Where nothing differs and the mean is the same, the light is.
-        if cv2.countNonZero(differs) or abs(float(cv2.mean(luma)[0]) - level) > 1:
+        if not self._stir and abs(float(cv2.mean(luma)[0]) - level) < 1:
+            away, limit = background.compare(luma, *now)
+            differs = cv2.compare(away, limit, cv2.CMP_GT)
+        if differs is None or cv2.countNonZero(differs):
             now = light.fit(luma, background.mean)
             away, limit = background.compare(luma, *now)
             differs = cv2.compare(away, limit, cv2.CMP_GT)
         count = cv2.countNonZero(differs)
+        self._stir = count > 0
         if count > t.upheaval * luma.size:
             self._enter(self._scenes.turn(self._scene, luma, t), luma, pts_s, t.quiet_s)
             return Decision(moving=False, reason="light")
@@ -163,7 +167,7 @@ class MotionDetector:
         keep = np.zeros(int(labels.max()) + 1, np.uint8)
         keep[shielding] = 255
         calm = above(traits.calm, self._tuning.shield)
-        return cv2.bitwise_and(cv2.dilate(keep[labels], AROUND), calm)
+        return cv2.bitwise_and(cv2.dilate(np.take(keep, labels), AROUND), calm)
 
     def _box(self, x: int, y: int, w: int, h: int) -> Box:
         height, width = self._shape

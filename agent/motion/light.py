@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -51,22 +52,27 @@ def fit(plane: Plane, reference: Floats) -> Light:
     """
     y = plane[::STEP, ::STEP].ravel().astype(np.float32)
     x = reference[::STEP, ::STEP].ravel()
+    xx, xy = x * x, x * y
     rest: Floats = y - x
-    rest -= np.median(rest)
-    gain, offset = 1.0, 0.0
+    rest -= _middle(rest)
+    light = Light()
     for _ in range(ROUNDS):
         far = np.abs(rest)
-        keep = far <= max(2.0, 2.5 * float(np.median(far)))
-        xs, ys = x[keep], y[keep]
-        mx, my = float(xs.mean()), float(ys.mean())
-        dx = xs - mx
-        power = float(dx @ dx)
+        keep = (far <= max(2.0, 2.5 * _middle(far))).astype(np.float32)
+        n, sx, sy = float(keep.sum()), float(keep @ x), float(keep @ y)
+        power = float(keep @ xx) - sx * sx / n
         # A plain picture cannot tell gain from offset: lean towards gain 1.
-        prior = 0.5 * xs.size
-        gain = min(max((float(dx @ (ys - my)) + prior) / (power + prior), 0.2), 5.0)
-        offset = my - gain * mx
-        rest = y - (gain * x + offset)
-    return Light(gain, offset)
+        prior = 0.5 * n
+        gain = min(max((float(keep @ xy) - sx * sy / n + prior) / (power + prior), 0.2), 5.0)
+        light = Light(gain, (sy - gain * sx) / n)
+        rest = y - (gain * x + light.offset)
+    return light
+
+
+def _middle(values: Floats) -> float:
+    """The upper median; numpy's own costs five times as much."""
+    half = values.size // 2
+    return float(np.partition(values, half)[half])
 
 
 def explains(blob: Blob, plane: Plane, reference: Plane) -> float:
@@ -80,7 +86,7 @@ def explains(blob: Blob, plane: Plane, reference: Plane) -> float:
     window = np.s_[max(0, blob.y - grow) : blob.y + blob.h + grow, max(0, blob.x - grow) : blob.x + blob.w + grow]
     a = plane[window].astype(np.float32)
     b = reference[window].astype(np.float32)
-    fields = _fields(a.shape, bends=blob.area >= LARGE)
+    fields = _fields(a.shape, blob.area >= LARGE)
     gains = (fields if blob.area >= LARGE else fields[:1]) * (b - b.mean())
     model = np.concatenate([gains, fields]).reshape(-1, a.size)
     square = model @ model.T
@@ -97,7 +103,8 @@ def explains(blob: Blob, plane: Plane, reference: Plane) -> float:
     return max(detail, 1 - left / change if change else 0.0)
 
 
-def _fields(shape: tuple[int, ...], *, bends: bool) -> Floats:
+@lru_cache(maxsize=256)
+def _fields(shape: tuple[int, ...], bends: bool) -> Floats:
     """1, x and y over the patch (-1..1), and their squares and product if it bends: fields × height × width."""
     height, width = shape
     y, x = np.broadcast_arrays(
