@@ -131,15 +131,16 @@ class MotionDetector:
             differs = cv2.bitwise_and(differs, self._region.looked)
         blobs, labels = group(differs, traits)
         usual = lit(cv2.convertScaleAbs(self._scene.background.mean), *now)
-        things: list[Blob] = []
-        for b in blobs:
-            if b.area >= SMALLEST_LIT and light.explains(b, luma, usual) > t.alight:
-                hidden.append(self._candidate("light", b, b.ground))
-            else:
-                things.append(b)
+
+        def is_light(b: Blob) -> bool:
+            if b.area < SMALLEST_LIT or light.explains(b, luma, usual) <= t.alight:
+                return False
+            hidden.append(self._candidate("light", b, b.ground))
+            return True
+
         moving: list[Track] = []
         shielding: list[int] = []
-        for k in self._tracker.follow(things, pts_s, dt_s, quiet=pts_s < self._quiet_until_s):
+        for k in self._tracker.follow(blobs, pts_s, dt_s, is_light, quiet=pts_s < self._quiet_until_s):
             patience_s = t.patience_s * k.blob.calm**2
             if pts_s - k.proven_s <= patience_s and pts_s - k.gone_s <= t.patience_s:
                 shielding.append(k.blob.label)

@@ -13,7 +13,7 @@ import numpy as np
 from agent.motion.background import rate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from agent.motion.blobs import Blob
     from agent.motion.tuning import Tuning
@@ -79,13 +79,20 @@ class Tracker:
         """What a track's ground must be worth now."""
         return max(self._tuning.evidence, self._tuning.clutter_gain * self._clutter)
 
-    def follow(self, blobs: Sequence[Blob], t_s: float, dt_s: float, *, quiet: bool) -> list[Track]:
-        """The tracks seen now, one for each blob as long as there is room; `quiet`: nothing may begin now."""
+    def follow(
+        self, blobs: Sequence[Blob], t_s: float, dt_s: float, is_light: Callable[[Blob], bool], *, quiet: bool
+    ) -> list[Track]:
+        """The tracks seen now, one for each blob as long as there is room; `quiet`: nothing may begin now.
+
+        A blob that is light has none; one that continues a proven track is not asked.
+        """
         self._forget(t_s, dt_s)
         continued = _pairs(self._tracks, blobs, t_s)
         seen = []
         for i, blob in enumerate(blobs):
             track = continued.get(i)
+            if (track is None or track.proven_s == NEVER) and is_light(blob):
+                continue
             if track is None:
                 if len(self._tracks) >= MAX_TRACKS:
                     continue
