@@ -19,6 +19,7 @@ from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.sinks import Command, Feed, Orders, Sink
 from agent.sources import Source
 from agent.supervise import Health, supervise
+from agent.why import Ring, Trail
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ class Pipeline:
         self.recorder = Recorder(events, self._emit, memory_bytes)
         self.recorder.events = (self.spool.next_seq - 1) % MAX_EVENT  # no event of this spool had such a number yet
         self.still_picture = StillPicture(events.frozen_after_s, self._frozen)
+        self.why = Ring()
+        self._trail: Trail | None = None
         self._analyse = analyse
         self._period_ns = round(1e9 / analyses_per_s)
         self._observer = observer
@@ -198,9 +201,12 @@ class Pipeline:
             self.counters.analysed += 1
             self.counters.moving += verdict.moving
             self.decision = verdict
+            self.why.judged(frame.wall_ns, verdict, "" if self.armed else "disarmed")
             if self.armed:
                 self._judged = frame
                 self.recorder.decision(frame, verdict)
+                if self._trail is not None:
+                    self._trail.judged(frame.wall_ns, verdict)
 
     def _undecodable(self, e: ValueError) -> None:
         self.counters.undecodable += 1
@@ -224,7 +230,14 @@ class Pipeline:
             worth = Worth.HEAD if what.frames[0].pts_ns < self._head_until_ns else Worth.BODY
             self.spool.put(ItemType.CLIP, what.event, what.frames[0].wall_ns, payload, worth)
             return
-        record = json.dumps(_opened(what) if isinstance(what, Opened) else _closed(what), separators=(",", ":"))
+        if isinstance(what, Opened):
+            self._trail = Trail(what.wall_ns)
+            self._trail.judged(what.wall_ns, what.decision)
+            fields = _opened(what)
+        else:
+            fields = _closed(what) | (self._trail.json() if self._trail else {})
+            self._trail = None
+        record = json.dumps(fields, separators=(",", ":"))
         self.spool.put(ItemType.EVENT, what.event, what.wall_ns, record.encode(), Worth.HEAD)
         if isinstance(what, Opened):
             self.counters.events += 1
@@ -286,6 +299,7 @@ def _opened(o: Opened) -> dict[str, object]:
         "wall_ns": o.wall_ns,
         "score": round(o.decision.score, 4),
         "reason": o.decision.reason,
+        "zone": o.decision.zone,
         "boxes": _boxes(o.decision.boxes),
         "follows": o.follows,
     }

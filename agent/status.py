@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from agent import why
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.supervise import Health
@@ -23,6 +24,7 @@ def camera(p: Pipeline) -> dict[str, Any]:
         "size": list(p.size) if p.size else None,
         "event": p.recorder.event,
         "counters": dataclasses.asdict(p.counters) | {"preroll_trimmed": p.recorder.preroll_trimmed},
+        "held_back": p.why.json(),
         "spool_error": getattr(p.spool, "error", ""),
         "sinks": [{"sink": w.sink.label, **_health(w.health), **_backlog(w.outbox)} for w in p.ways],
     }
@@ -51,9 +53,14 @@ def _backlog(outbox: Outbox) -> dict[str, Any]:
     }
 
 
-def text(cameras: list[dict[str, Any]]) -> str:
-    """The same for people."""
-    return "\n".join(line for c in cameras for line in _camera_lines(c))
+def text(cameras: list[dict[str, Any]], *, because: bool = False) -> str:
+    """The same for people; `because`: with what was held back lately and why."""
+    return "\n".join(line for c in cameras for line in _camera_lines(c) + (_held_back(c) if because else []))
+
+
+def _held_back(c: dict[str, Any]) -> list[str]:
+    lines = why.text(c.get("held_back", []), _when)
+    return [f"  held back: {line}" for line in lines or ["nothing"]]
 
 
 def _camera_lines(c: dict[str, Any]) -> list[str]:

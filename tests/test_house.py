@@ -37,6 +37,7 @@ MAY = {
     "frozen": BASE,
     "supervise": BASE,
     "judge": BASE,
+    "why": BASE,
     "dispatch": BASE,
     "config": {"errors"},
     "outbox": BASE | {"spool"},
@@ -48,7 +49,7 @@ MAY = {
     "trial": BASE | {"media", "sources"},
     "sinks": BASE | {"media", "hub", "outbox"},
     "pipeline": BASE
-    | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise"},
+    | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise", "why"},
     "server": BASE
     | {
         "config",

@@ -9,7 +9,7 @@ from typing import Any
 from agent.frame import Codec, Item, ItemType
 from agent.media import clip
 
-MAX_RECORD_BYTES = 64 * 1024
+MAX_RECORD_BYTES = 256 * 1024
 MAX_NS = 2**63 - 1
 
 
