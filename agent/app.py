@@ -21,6 +21,7 @@ from agent.errors import ConfigError, UsageError
 from agent.frame import Decision, Frame
 from agent.motion import MotionSettings
 from agent.pipeline import Observer, Pipeline, Way, way_keys
+from agent.privacy import Painted, PrivacySettings
 from agent.recorder import EventSettings
 from agent.spool.settings import SpoolSettings
 from agent.supervise import Health
@@ -48,6 +49,11 @@ class CameraConfig:
     source: sources.Source
     motion: MotionSettings = field(default_factory=MotionSettings)
     events: EventSettings = field(default_factory=EventSettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
+
+    def way_in(self) -> sources.Source:
+        """The source, behind the privacy masks where there are any."""
+        return Painted(self.source, self.privacy) if self.privacy.masks else self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ def _fields() -> Mapping[str, Field]:
         "source": Field(kinds=sources.KINDS, default=REQUIRED),
         "motion": Field(cls=MotionSettings, default=MotionSettings()),
         "events": Field(cls=EventSettings, default=EventSettings()),
+        "privacy": Field(cls=PrivacySettings, default=PrivacySettings()),
     }
     return {
         "cameras": Field(fields=camera, many="map", default=REQUIRED),
@@ -182,7 +189,7 @@ class Agent:
             self.pipelines.append(
                 Pipeline(
                     camera.name,
-                    camera.source,
+                    camera.way_in(),
                     ways,
                     analyse=Analyser(camera.motion) if camera.motion.enabled else None,
                     analyses_per_s=camera.motion.analyses_per_s,

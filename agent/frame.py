@@ -31,6 +31,7 @@ class Frame:
     H.264 and H.265 frames lean on others: `gop` is how many frames back their keyframe lies, and `prior` the
     frame before them in the same group (None: this one is a keyframe, or the group grew too large to be kept).
     `pts_ns` is when a frame's turn to be decoded comes; it is shown `delay_us` after that (0 without B-frames).
+    `altered`: the bytes are not the camera's, privacy masks were painted.
     `small` is the newest frame of the same camera's second, smaller stream, where there is one.
     """
 
@@ -44,6 +45,7 @@ class Frame:
     gop: int = 0
     delay_us: int = 0
     prior: Frame | None = field(default=None, repr=False, compare=False)
+    altered: bool = False
     small: Frame | None = field(default=None, repr=False, compare=False)
 
 

@@ -38,6 +38,7 @@ MAY = {
     "supervise": BASE,
     "judge": BASE,
     "why": BASE,
+    "privacy": BASE | {"motion", "sources"},
     "dispatch": BASE,
     "config": {"errors"},
     "outbox": BASE | {"spool"},

@@ -13,6 +13,7 @@ VERSION, VERSION_LEANING = 1, 2
 KEY = 1
 PREROLL = 2
 TRUNCATED = 4
+ALTERED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def pack(frames: tuple[Frame, ...], preroll: int = 0, *, truncated: bool = False
     parts: list[bytes] = []
     for i, f in enumerate(frames):
         flags = (KEY if f.keyframe else 0) | (PREROLL if i < preroll else 0)
-        flags |= TRUNCATED if truncated else 0
+        flags |= (TRUNCATED if truncated else 0) | (ALTERED if f.altered else 0)
         version = VERSION if f.codec is Codec.JPEG else VERSION_LEANING
         parts.append(HEAD.pack(version, f.codec, flags, len(f.data), f.index, f.pts_ns, f.wall_ns))
         if version == VERSION_LEANING:

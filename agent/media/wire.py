@@ -10,6 +10,7 @@ HEAD = struct.Struct(">BBBBHHQqIIII")
 VERSION = 1
 LIVE, ITEM = 1, 2
 KEY = 1
+ALTERED = 2
 PART_BYTES = 256 * 1024
 MAX_ITEM_BYTES = 32 * 1024 * 1024
 MAX_MESSAGE_BYTES = 1024 * 1024
@@ -40,7 +41,7 @@ class PartMessage:
 
 def pack_live(frame: Frame) -> bytes:
     n = len(frame.data)
-    key = KEY if frame.keyframe else 0
+    key = (KEY if frame.keyframe else 0) | (ALTERED if frame.altered else 0)
     head = HEAD.pack(VERSION, LIVE, frame.codec, key, HEAD.size, 0, frame.index, frame.wall_ns, 0, 0, frame.delay_us, n)
     return head + frame.data
 

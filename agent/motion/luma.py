@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.frame import Frame
+    from agent.media.jpeg import Buffer
 
 cv2.setNumThreads(1)
 
@@ -49,14 +50,23 @@ def jpeg_luma(data: bytes) -> NDArray[np.uint8]:
     """The small grey plane of a JPEG; raises ValueError as `luma` does."""
     info, whole = jpeg.admit(data)
     reduction = max((r for r in _REDUCED if info.width >= r * MIN_WIDTH), default=1)
-    coded = np.frombuffer(whole, np.uint8)
+    return shrink(_decoded(whole, _REDUCED[reduction]))
+
+
+def picture(data: bytes) -> NDArray[np.uint8]:
+    """The whole picture, height × width (grey) or × 3 (BGR) as the JPEG has it; raises ValueError as `luma` does."""
+    info, whole = jpeg.admit(data)
+    return _decoded(whole, cv2.IMREAD_GRAYSCALE if info.components == 1 else cv2.IMREAD_COLOR)
+
+
+def _decoded(whole: Buffer, how: int) -> NDArray[np.uint8]:
     try:
-        plane = cv2.imdecode(coded, _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+        plane = cv2.imdecode(np.frombuffer(whole, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as e:
         raise ValueError(f"the JPEG does not decode ({e.code})") from None
     if plane is None:
         raise ValueError("the JPEG does not decode")
-    return shrink(np.asarray(plane, np.uint8))
+    return np.asarray(plane, np.uint8)
 
 
 def shrink(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
