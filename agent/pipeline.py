@@ -81,7 +81,6 @@ class Pipeline:
         self.counters = Counters()
         self.health = Health()
         self.decision = Decision(False)
-        self.fps = 0.0
         self.size: tuple[int, int] | None = None
         self.started = asyncio.Event()
         self.ended = asyncio.Event()
@@ -104,6 +103,7 @@ class Pipeline:
         self._judged: Frame | None = None
         self._head_until_ns = 0
         self._stopped = False
+        self._gaps, self._gap_s = 0, 0.0  # between frames, lately
         self._live_due_ns = 0
         self._asked_until_ns = 0
         self.live_period_ns = 0  # between two frames of live view, at least
@@ -155,9 +155,9 @@ class Pipeline:
             self._begin()
         else:
             c.lost_frames += frame.index - last.index - 1
-            gap = (frame.pts_ns - last.pts_ns) / 1e9
-            if gap > 0:
-                self.fps += 0.05 * (1.0 / gap - self.fps) if self.fps else 1.0 / gap
+            self._gaps += 1
+            gap_s = (frame.pts_ns - last.pts_ns) / 1e9
+            self._gap_s += (gap_s - self._gap_s) * max(0.05, 1 / self._gaps)
         self._last = frame
         self.still_picture.frame(frame)
         if frame.codec is not Codec.JPEG or frame.pts_ns >= self._live_due_ns:
@@ -174,6 +174,11 @@ class Pipeline:
             self._due_ns = max(self._due_ns + self._period_ns, frame.pts_ns + self._period_ns // 2)
             self._judge.offer(frame)
 
+    @property
+    def fps(self) -> float:
+        """Frames a second, lately; 0 before the second frame. Pictures that arrive in one piece do not raise it."""
+        return 1 / self._gap_s if self._gap_s > 0 else 0.0
+
     def arm(self, armed: bool) -> None:
         """Whether motion makes events; live view goes on in any case."""
         if self.armed and not armed:
@@ -186,7 +191,7 @@ class Pipeline:
 
     def _begin(self) -> None:
         self.health.worked(self.name, self._clock)
-        self.fps = 0.0
+        self._gaps, self._gap_s = 0, 0.0
         self._due_ns = self._live_due_ns = self._asked_until_ns = 0
         self.started.set()
 

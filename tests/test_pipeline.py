@@ -6,6 +6,8 @@ import asyncio
 import json
 import threading
 
+import pytest
+
 from agent.errors import TransientError
 from agent.frame import Decision, Frame, ItemType
 from agent.pipeline import Pipeline
@@ -100,3 +102,21 @@ async def test_a_verdict_that_comes_after_its_run_opens_nothing_in_the_next() ->
     assert pipeline.counters.events == 0
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
+
+
+async def test_the_rate_is_that_of_the_camera_however_its_pictures_arrive() -> None:
+    async def rate(times: list[float]) -> float:
+        class Played:
+            label = "played"
+
+            async def run(self, publish: Publish) -> None:
+                for i, at_s in enumerate(times):
+                    publish(frame(i, at_s))
+
+        pipeline = Pipeline("porch", Played(), [], analyse=None)
+        await pipeline.run()
+        return pipeline.fps
+
+    assert await rate([0.0]) == 0
+    assert await rate([i / 10 for i in range(5)]) == pytest.approx(10)
+    assert await rate([i // 2 / 5 + i % 2 / 100_000 for i in range(100)]) == pytest.approx(10, rel=0.1)
