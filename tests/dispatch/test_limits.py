@@ -73,6 +73,21 @@ async def test_a_drip_of_bytes_does_not_prolong_the_deadline() -> None:
         assert record.end is End.LATE and 300 < record.decide_ms < 2000
 
 
+async def test_waiting_for_more_is_waiting() -> None:
+    """Bytes that are there already wake nobody again, and a drip is not answered wake for wake."""
+    limits = Limits(silence_s=0.2, sniff_deadline_s=30)
+    async with running(WEB, {"web": Refuse()}, limits) as rig:
+        sock = (await many(rig.port, 1, b"GET /"))[0]
+        await asyncio.sleep(0.3)
+        arrival = next(iter(rig.dispatcher._active))
+        assert 1 <= arrival.wakes <= 3
+        for _ in range(300):
+            sock.send(b"x")
+            await asyncio.sleep(0.001)
+        assert arrival.wakes < 150
+        sock.close()
+
+
 async def test_a_head_of_a_mebibyte_is_431() -> None:
     rules = [Route("flag", "web", (Http(header=(("x-flag", None),)),))]
     async with running(rules, {"web": Refuse()}) as rig:

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any as Anything
 
@@ -214,6 +215,22 @@ async def test_a_refusal_survives_unread_bytes() -> None:
     async with running(WEB, {"web": Refuse(403)}) as rig:
         said = await ask(rig.port, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + bytes(40_000))
         assert said.startswith(b"HTTP/1.1 403 ")
+
+
+async def test_a_refused_client_that_goes_on_sending_sees_an_end_and_no_reset() -> None:
+    async with running(WEB, {"web": Refuse(403)}) as rig:
+
+        def work() -> tuple[bytes, bytes]:
+            with socket.create_connection(("127.0.0.1", rig.port), timeout=5) as sock:
+                sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + bytes(20_000))
+                said = sock.recv(1000)
+                for _ in range(2):
+                    sock.sendall(bytes(15_000))
+                    time.sleep(0.05)
+                return said, sock.recv(1000)
+
+        said, end = await asyncio.to_thread(work)
+        assert said.startswith(b"HTTP/1.1 403 ") and end == b""
 
 
 INSIDE = [

@@ -50,6 +50,7 @@ BODIES = {
     "a chunk longer than its size": b"1\r\nxx\r\n0\r\n\r\n",
     "a carriage return in an extension": b"0;a\rb\r\n\r\n",
     "a trailer without a colon": b"0\r\nnonsense\r\n\r\n",
+    "a bare line feed in a trailer": b"0\r\nX: 1\n\r\n",
     "an endless size line": b"0;" + b"x" * 3000,
 }
 
