@@ -77,13 +77,19 @@ class Url:
         return [self.password, *(v for k, v in pairs if _SECRET_KEY.search(k))]
 
     def join(self, location: str) -> Url:
-        """Where a redirect leads; raises ValueError when it leaves the host or gives up TLS."""
+        """Where a redirect leads; raises ValueError when it leaves the host or its port, or gives up TLS.
+
+        From http to https it may: that the port is another one is the point. Everything else would carry the password
+        to whatever listens there.
+        """
         base = f"{self.scheme}://{self.authority}{self.target}"
         there = Url.parse(urljoin(base, location))
         if there.host != self.host:
             raise ValueError(f"to another host ({there.host})")
         if self.scheme == "https" and there.scheme != "https":
             raise ValueError("from https to http")
+        if there.scheme == self.scheme and there.port != self.port:
+            raise ValueError(f"to another port ({there.port})")
         return replace(there, username=self.username, password=self.password)
 
 

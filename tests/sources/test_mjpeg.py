@@ -8,6 +8,7 @@ import pytest
 
 from agent.errors import ConfigError, PermanentError, TransientError, UsageError
 from agent.frame import Codec
+from agent.sources.http import Url
 from agent.sources.mjpeg import MjpegSource
 from tests.pictures import Script, always, collect, jpegs, raw_server
 
@@ -185,6 +186,8 @@ async def test_redirects_within_the_host() -> None:
 async def test_redirects_elsewhere_and_in_circles_are_refused() -> None:
     _, error = await run(always(b"HTTP/1.0 302 Found\r\nLocation: http://192.0.2.1/\r\n\r\n"))
     assert error == "PermanentError: http://cam/video.cgi: redirects to another host (192.0.2.1)"
+    _, error = await run(always(b"HTTP/1.0 302 Found\r\nLocation: http://127.0.0.1:22/\r\n\r\n"))
+    assert error == "PermanentError: http://cam/video.cgi: redirects to another port (22)"
     asked = 0
 
     async def script(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -262,3 +265,14 @@ async def test_what_publish_raises_is_a_bug_and_leaves() -> None:
 
         with pytest.raises(ValueError, match="a bug"):
             await MjpegSource(f"http://127.0.0.1:{port}/").run(publish)
+
+
+def test_where_redirects_may_lead() -> None:
+    here = Url.parse("http://u:p@cam/a")
+    assert here.join("https://cam/b").label == "https://cam/b" and here.join("../c?d").target == "/c?d"
+    assert here.join("https://cam/b").password == "p"
+    for location in ("https://other/", "http://cam:81/", "//cam.other/x", "ftp://cam/"):
+        with pytest.raises(ValueError):
+            here.join(location)
+    with pytest.raises(ValueError, match="from https to http"):
+        here.join("https://cam/b").join("http://cam:443/")
