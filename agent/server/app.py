@@ -271,6 +271,7 @@ class CameraServer:
         self._feed = NewsFeed(self._news, rules, api.visible)
         shares, pairing = Shares(index, clock), Pairing(index, clock)
         base, people = self._base, pages.log_out
+        films = Films(api, self._cameras, catalog, rules, clock)
         for rooms in (
             pages,
             api,
@@ -286,10 +287,10 @@ class CameraServer:
                 ftp_port=lambda: self.ftp_port or (self.port if self.settings.ftp else None),
             ),
             People(self._accounts, self._cameras, self._tokens, base=base, log_out=people),
-            Sharing(shares, self._cameras, catalog, self._streams, clock, pages.page),
+            Sharing(shares, self._cameras, catalog, self._streams, films, clock, pages.page),
             Commands(self._cameras),
             self._streams,
-            Films(api, self._cameras, catalog, rules, clock),
+            films,
             Upload(self._cameras, self._desk, self._presence),
         ):
             rooms.add_to(self.routes)

@@ -44,7 +44,8 @@ class Looking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A registry row: where the class is, and which URL schemes on the command line mean it.
+    """A registry row: where the class is, and which URL schemes on the command line mean it, or which endings of an
+    http(s) path, whatever kind the scheme itself means.
 
     The class has `from_url(text: str) -> Source`, which raises UsageError for text that it cannot take.
     """
@@ -52,17 +53,20 @@ class Kind:
     module: str
     name: str
     schemes: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()
 
     def load(self) -> type[Source]:
         cls: type[Source] = getattr(importlib.import_module(self.module), self.name)
         return cls
 
 
+FILMS = (".mp4", ".m4v", ".mkv", ".mov", ".ts", ".flv", ".m3u8", ".264", ".h264", ".265", ".h265")
+
 KINDS: dict[str, Kind] = {
     "mjpeg": Kind("agent.sources.mjpeg", "MjpegSource", ("http", "https")),
     "dcs920": Kind("agent.sources.ipcam", "Dcs920Source", ("dcs920",)),
     "ipcam": Kind("agent.sources.ipcam", "IpCameraSource", tuple(p for p in PRESETS if p != "dcs920")),
-    "rtsp": Kind("agent.sources.rtsp", "RtspSource", ("rtsp", "rtsps")),
+    "rtsp": Kind("agent.sources.rtsp", "RtspSource", ("rtsp", "rtsps"), FILMS),
     "picamera": Kind("agent.sources.picamera", "PiCameraSource", ("picamera",)),
     "webcam": Kind("agent.sources.webcam", "WebcamSource", ("webcam",)),
     "file": Kind("agent.sources.file", "FileSource", ("file",)),
@@ -91,6 +95,10 @@ def from_text(text: str) -> Source:
                 "http://user:password@host/video.cgi, rtsp://user:password@host/path or dcs920://user:password@host)",
                 66,
             )
+    path = text.partition("?")[0].lower() if scheme.lower() in ("http", "https") else ""
+    for kind in KINDS.values():
+        if kind.endings and path.endswith(kind.endings):
+            return kind.load().from_url(text)  # type: ignore[attr-defined, no-any-return]
     for kind in KINDS.values():
         if scheme.lower() in kind.schemes:
             return kind.load().from_url(text)  # type: ignore[attr-defined, no-any-return]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from agent.errors import AgentError, ConfigError, UsageError
 from agent.frame import Frame
 from agent.sources import Publish
-from agent.sources.device import capture
+from agent.sources.device import Device, capture
 from agent.sources.http import DEFAULT_PORTS, RTSP_PORTS, Url
 from agent.sources.packets import MISSING, NO_CAMERA, UNUSABLE, Packets, Place
 from agent.sources.pictures import Seconds, password_of
@@ -28,6 +28,7 @@ class RtspSource:
     """The stream at `url` (rtsp, rtsps, or http and https for video files), credentials in it or beside it.
 
     `substream` is the address of the same camera's small stream: motion is looked for there, decoding little.
+    With `reencode` every picture is decoded and coded anew as JPEG, which privacy masks need.
     `transport` is tcp, or udp where a camera knows nothing else. `password_file` has the password in its first line.
     """
 
@@ -37,6 +38,7 @@ class RtspSource:
     password_file: str = ""
     substream: str = ""
     transport: Literal["tcp", "udp"] = "tcp"
+    reencode: bool = False
     connect_timeout_s: Seconds = 10.0
     stall_timeout_s: Seconds = 10.0
 
@@ -90,7 +92,14 @@ class RtspSource:
         url = self._parse(address)
         password = password_of(self.password or url.password, self.password_file)
         place = self._place(url, self.username or url.username, password)
-        await capture(url.label, lambda: Packets(place), publish, self.stall_timeout_s)
+        await capture(url.label, lambda: self._device(place), publish, self.stall_timeout_s)
+
+    def _device(self, place: Place) -> Device:
+        if not self.reencode:
+            return Packets(place)
+        from agent.sources.recode import Recoded
+
+        return Recoded(Packets(place))
 
     def _parse(self, address: str) -> Url:
         return Url.parse(address, RTSP_PORTS | DEFAULT_PORTS)

@@ -104,7 +104,7 @@ class RtspCamera:
         while True:
             if n == self.stall_after:
                 await asyncio.sleep(3600)
-            if n == self.die_after:
+            if n == self.die_after or writer.transport.is_closing():
                 writer.transport.abort()
                 return
             for packet in packets(self.units[n % len(self.units)].data, sequence, self.stamp(n)):

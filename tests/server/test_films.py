@@ -22,6 +22,8 @@ from agent.server.app import CameraServer
 from agent.sinks.websocket import WebSocketSink
 from agent.sources.rtsp import RtspSource
 from tests.fakes.rtsp import RtspCamera
+from tests.server.conftest import Start
+from tests.server.people import owner, person
 from tests.server.test_page import CHROMIUM, enter, page, until  # noqa: F401
 from tests.videos import av, film, places, units
 
@@ -52,11 +54,11 @@ async def camera(tmp_path: Path) -> AsyncIterator[RtspCamera]:
 
 
 @contextlib.asynccontextmanager
-async def watched(server: CameraServer, camera: RtspCamera, **events: float) -> AsyncIterator[Agent]:
+async def watched(server: CameraServer, camera: RtspCamera, token: str = "") -> AsyncIterator[Agent]:
     """The agent as it runs, with the server's WebSocket uplink."""
-    token = await server.issue_token("gate")
+    token = token or await server.issue_token("gate")
     sink = WebSocketSink(url=f"ws://127.0.0.1:{server.port}", token=token)
-    settings = EventSettings(**{"pre_roll_s": 1.0, "post_roll_s": 1.0, "merge_gap_s": 1.0} | events)
+    settings = EventSettings(pre_roll_s=1.0, post_roll_s=1.0, merge_gap_s=1.0)
     agent = Agent(AgentConfig((CameraConfig("gate", RtspSource(camera.url), MotionSettings(), settings),), (sink,)))
     ending = asyncio.Event()
     run = asyncio.create_task(agent.run(ending))
@@ -134,6 +136,25 @@ async def test_live_is_endless_fragmented_mp4(
         played = [h264.split(h264.to_annexb(bytes(p))) for p in source.demux(video=0) if p.size]
     at = sent.index(played[0])
     assert played == [sent[(at + n) % len(sent)] for n in range(len(played))], "from a keyframe on, none left out"
+
+
+async def test_a_share_link_plays_the_film(start: Start, camera: RtspCamera) -> None:
+    server = await start()
+    async with owner(server) as anna, person(server) as anybody:
+        made = await anna.add("gate")
+        async with watched(server, camera, made["token"]), asyncio.timeout(60):
+            while not (found := (await anna.ask("GET", "/api/v1/events"))["events"]) or found[-1]["state"] != "closed":
+                await asyncio.sleep(0.2)
+        share = await anna.ask("POST", "/api/v1/shares", 201, json={"event": found[-1]["id"]})
+        async with anybody.http.get(share["url"]) as shown:
+            assert "/film.mp4" in await shown.text()
+        async with anybody.http.get(share["url"] + "/film.mp4") as answer:
+            assert answer.status == 200 and answer.headers["Cache-Control"] == "no-store"
+            with av.open(io.BytesIO(await answer.read())) as source:
+                assert sum(1 for _ in source.decode(video=0)) == found[-1]["frames"]
+        await anna.ask("DELETE", f"/api/v1/shares/{share['id']}", 204)
+        async with anybody.http.get(share["url"] + "/film.mp4") as answer:
+            assert answer.status == 404
 
 
 async def test_a_jpeg_camera_and_a_jpeg_event_have_no_film(server: CameraServer, viewer: aiohttp.ClientSession) -> None:

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from agent import sources
@@ -22,7 +24,7 @@ from agent.sources.file import FileSource
 from agent.sources.rtsp import RtspSource
 from tests.fakes.rtsp import RtspCamera
 from tests.pictures import collect
-from tests.videos import film, units
+from tests.videos import film, places, units
 
 SERVER = Path(__file__).parents[1] / "fakes" / "gst_rtsp_server.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -222,12 +224,21 @@ async def test_video_over_http(tmp_path: Path) -> None:
     await site.start()
     try:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/{path.name}"
-        frames, error = await collect(RtspSource(url), 0, 20)
+        frames, error = await collect(sources.from_text(url), 0, 20)
         assert error is None and nals(frames) == [h264.split(u.data) for u in units(path)]
         _, error = await collect(RtspSource(url + "x"), 0, 20)
         assert isinstance(error, PermanentError) and error.exit_code == 66
     finally:
         await runner.cleanup()
+
+
+async def test_coded_anew_each_picture_is_a_jpeg_of_the_same(tmp_path: Path) -> None:
+    clip = units(film(tmp_path / "a.mp4", 60, still=0))
+    async with RtspCamera(clip[3:]) as camera:
+        frames, error = await collect(RtspSource(camera.url, reencode=True), 30, 20)
+    assert error is None and all(f.codec is Codec.JPEG and f.keyframe for f in frames)
+    images = [cv2.imdecode(np.frombuffer(f.data, np.uint8), cv2.IMREAD_GRAYSCALE) for f in frames[:30]]
+    assert places(images) == pytest.approx([n * 4 for n in range(10, 40)], abs=2)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -25,6 +25,7 @@ from agent.server.web.api import EVENT_ID, FOREVER, ROOT, Api, wanted
 from agent.server.web.openapi import Op
 
 MP4 = "video/mp4"
+CACHED = {"Cache-Control": FOREVER}
 PLANS = 8
 FIRST_S = 10.0
 STUCK_S = 30.0
@@ -52,13 +53,18 @@ class Films:
         routes.add("GET", ROOT + "/cameras/{camera}/live.mp4", Access.VIEWER, self._live, live)
 
     async def _event(self, request: web.Request) -> web.StreamResponse:
-        event = await self._api.stored_event(request)
+        return await self.answer(request, await self._api.stored_event(request))
+
+    async def answer(
+        self, request: web.Request, event: StoredEvent, headers: Mapping[str, str] = CACHED
+    ) -> web.StreamResponse:
+        """The event's film, or what a Range asks for of it; who asks may see it. Raises HTTPNotFound."""
         text = request.query.get("to", "")
         if text and not (text.isascii() and text.isdigit() and len(text) < 18):
             raise web.HTTPBadRequest(text="to: expected an item's number")
         try:
             made = await self._plan(event, int(text) if text else None)
-            return await self._send(request, event, made)
+            return await self._send(request, event, made, headers)
         except ValueError as e:
             raise web.HTTPNotFound(text=str(e)) from None
         except FileNotFoundError:
@@ -83,9 +89,11 @@ class Films:
             self._plans.popitem(last=False)
         return made
 
-    async def _send(self, request: web.Request, event: StoredEvent, made: Film) -> web.StreamResponse:
+    async def _send(
+        self, request: web.Request, event: StoredEvent, made: Film, more: Mapping[str, str]
+    ) -> web.StreamResponse:
         name = f"{event.camera}-{event.number}.mp4"
-        headers = {"ETag": f'"{made.etag}"', "Cache-Control": FOREVER, "Accept-Ranges": "bytes", "Content-Type": MP4}
+        headers = {**more, "ETag": f'"{made.etag}"', "Accept-Ranges": "bytes", "Content-Type": MP4}
         headers |= {"Content-Disposition": f'inline; filename="{name}"', "X-Codec": made.media_type}
         if any(e.value in (made.etag, "*") for e in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)

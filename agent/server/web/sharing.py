@@ -17,6 +17,7 @@ from agent.server.catalog import Catalog, StoredEvent
 from agent.server.shares import Share, Shares
 from agent.server.web.access import Access, Routes
 from agent.server.web.auth import Throttle
+from agent.server.web.films import Films
 from agent.server.web.streams import BOUNDARY, Streams
 
 PRIVATE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex", "Referrer-Policy": "no-referrer"}
@@ -32,6 +33,7 @@ class Sharing:
         cameras: Cameras,
         catalog: Catalog,
         streams: Streams,
+        films: Films,
         clock: Clock,
         page: Callable[[int, str, str], web.Response],
     ) -> None:
@@ -39,6 +41,7 @@ class Sharing:
         self._cameras = cameras
         self._catalog = catalog
         self._streams = streams
+        self._films = films
         self._clock = clock
         self._page = page
         self._throttle = Throttle(clock)
@@ -47,6 +50,7 @@ class Sharing:
         routes.add("GET", "/s/{code}", Access.OPEN, self._show)
         routes.add("GET", "/s/{code}/picture.jpg", Access.OPEN, self._picture)
         routes.add("GET", "/s/{code}/film.mjpeg", Access.OPEN, self._film)
+        routes.add("GET", "/s/{code}/film.mp4", Access.OPEN, self._mp4)
 
     async def _find(self, request: web.Request, *, count: bool = False) -> tuple[Share, Camera, StoredEvent | None]:
         address = request.remote or ""
@@ -68,13 +72,25 @@ class Sharing:
         until = datetime.fromtimestamp(min(share.expires_ns / 1e9, 253e9), UTC).strftime("%d %b %Y %H:%M UTC")
         body = (
             f'<p class="muted">{html.escape(when)}</p>'
-            f'<img class="film" src="/s/{code}/film.mjpeg" alt="{name}, {html.escape(when)}">'
+            f"{await self._picture_of(code, f'{name}, {html.escape(when)}', event)}"
             f'<p class="row"><a class="button quiet" href="/s/{code}/picture.jpg" download>Save picture</a></p>'
             f'<p class="muted small">This link opens until {until}.</p>'
         )
         response = self._page(200, name, body)
         response.headers.update(PRIVATE)
         return response
+
+    async def _picture_of(self, code: str, alt: str, event: StoredEvent | None) -> str:
+        """What shows it: the browser's player where the camera's frames lean on others."""
+        if event and any(i.codec is not Codec.JPEG for i in await self._catalog.clips(event)):
+            return f'<video class="film" src="/s/{code}/film.mp4" aria-label="{alt}" controls playsinline></video>'
+        return f'<img class="film" src="/s/{code}/film.mjpeg" alt="{alt}">'
+
+    async def _mp4(self, request: web.Request) -> web.StreamResponse:
+        _, _, event = await self._find(request)
+        if event is None:
+            raise web.HTTPNotFound(text="this link shows a camera, not an event", headers=PRIVATE)
+        return await self._films.answer(request, event, PRIVATE)
 
     async def _picture(self, request: web.Request) -> web.Response:
         _, camera, event = await self._find(request)
