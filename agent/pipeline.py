@@ -14,6 +14,7 @@ from agent.frozen import Frozen, StillPicture
 from agent.hub import Hub
 from agent.judge import Analyse, Judge
 from agent.media import clip as clips
+from agent.media.size import size_of
 from agent.outbox import MemorySpool, Outbox, Spooling
 from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.sinks import Command, Feed, Orders, Sink
@@ -152,7 +153,7 @@ class Pipeline:
         self.health.progress += 1
         last = self._last
         if frame.index == 0 or last is None:
-            self._begin()
+            self._begin(frame)
         else:
             c.lost_frames += frame.index - last.index - 1
             self._gaps += 1
@@ -189,8 +190,9 @@ class Pipeline:
         """Record an event of this length from now on, whatever moves."""
         self._asked_until_ns = (self._last.pts_ns if self._last else 0) + ns
 
-    def _begin(self) -> None:
+    def _begin(self, frame: Frame) -> None:
         self.health.worked(self.name, self._clock)
+        self.size = size_of(frame)
         self._gaps, self._gap_s = 0, 0.0
         self._due_ns = self._live_due_ns = self._asked_until_ns = 0
         self.started.set()

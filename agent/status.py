@@ -10,6 +10,7 @@ from typing import Any
 from agent import why
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
+from agent.sources.device import blocked_threads
 from agent.supervise import Health
 
 
@@ -22,6 +23,7 @@ def camera(p: Pipeline) -> dict[str, Any]:
         "ended": p.ended.is_set(),
         "fps": round(p.fps, 2),
         "size": list(p.size) if p.size else None,
+        "capture_threads": blocked_threads(p.source.label),
         "event": p.recorder.event,
         "counters": dataclasses.asdict(p.counters) | {"preroll_trimmed": p.recorder.preroll_trimmed},
         "held_back": p.why.json(),

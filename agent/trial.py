@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from agent.errors import PermanentError, TransientError, UsageError
 from agent.frame import Codec, Frame
+from agent.media.size import size_of
 from agent.sources import Source
 
 RETRY_S = 0.5
@@ -99,19 +100,6 @@ async def _until(source: Source, take: Callable[[Frame], bool], limit_s: float) 
         for t in (task, waiter):
             t.cancel()
         await asyncio.gather(task, waiter, return_exceptions=True)
-
-
-def size_of(frame: Frame) -> tuple[int, int] | None:
-    """Width and height as the picture's own header tells them; None where it does not."""
-    from agent.media import h264, jpeg
-
-    try:
-        if frame.codec is Codec.JPEG:
-            info = jpeg.inspect(frame.data)
-            return info.width, info.height
-        return h264.parameter_sets(frame.codec, frame.data).size()
-    except ValueError:
-        return None
 
 
 def as_jpeg(frame: Frame) -> bytes:

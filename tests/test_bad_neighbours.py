@@ -65,7 +65,7 @@ async def test_a_good_camera_among_bad_ones_loses_nothing(tmp_path: Path, caplog
     begin = PICTURES.index(seen[0].data)
     want = [hashlib.sha256(PICTURES[(begin + i) % 30]).digest() for i in range(len(seen))]
     assert [hashlib.sha256(f.data).digest() for f in seen] == want
-    assert first.counters.analysed > 0 and first.counters.lost_frames == 0
+    assert first.counters.analysed > 0 and first.counters.lost_frames == 0 and first.size == (64, 48)
     for pipeline in rest:
         assert not pipeline.health.up and pipeline.health.error and pipeline.health.attempts >= 1
         assert pipeline.name in agent.status() and pipeline.health.error in agent.status()

@@ -22,6 +22,7 @@ from agent.errors import PermanentError, TransientError
 from agent.frame import Codec, Frame
 from agent.media import jpeg as jpegs_of
 from agent.media.footage import open_footage
+from agent.media.size import size_of
 from agent.simulate import SimulatedCamera
 from agent.sources import Publish, Source
 from agent.sources.mjpeg import MjpegSource
@@ -150,7 +151,7 @@ async def test_keyframes_further_apart_than_the_pre_roll_are_told() -> None:
 
 async def test_a_keyframe_becomes_a_jpeg() -> None:
     frame = await trial.picture(Coded(coded("libx264", 30, 10)), 0, 10)
-    assert jpegs_of.complete(trial.as_jpeg(frame)) and trial.size_of(frame) == (64, 48)
+    assert jpegs_of.complete(trial.as_jpeg(frame)) and size_of(frame) == (64, 48)
 
 
 async def test_check_tells_size_rate_login_and_refusals(camera: SimulatedCamera) -> None:

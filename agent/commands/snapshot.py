@@ -24,6 +24,7 @@ def snapshot(source: str, output: str, after_s: float, limit_s: float) -> None:
     It is taken --after so many seconds of pictures, because exposure takes its time to settle.
     """
     from agent import sources, trial
+    from agent.media.size import size_of
 
     log_to_stderr("error")
     try:
@@ -40,7 +41,7 @@ def snapshot(source: str, output: str, after_s: float, limit_s: float) -> None:
         _write(Path(output), data)
     except AgentError as e:
         die(e)
-    size = trial.size_of(frame)
+    size = size_of(frame)
     click.echo(f"{output}: {f'{size[0]}x{size[1]}, ' if size else ''}{len(data) / 1000:.0f} kB", err=True)
 
 

@@ -68,9 +68,9 @@ class Device(Protocol):
 Open = Callable[[], Device]
 
 
-def blocked_threads() -> int:
-    """How many capture threads are alive, those included that outlived their run because their driver blocks."""
-    return sum(t.name.startswith(THREAD) for t in threading.enumerate())
+def blocked_threads(label: str = "") -> int:
+    """How many capture threads (of the source so labelled) live, those that outlived their run in a driver included."""
+    return sum(t.name == THREAD + label if label else t.name.startswith(THREAD) for t in threading.enumerate())
 
 
 async def capture(label: str, open_device: Open, publish: Publish, stall_timeout_s: float) -> None:
