@@ -97,7 +97,7 @@ class Recorder:
         self._ring: deque[Frame] = deque()  # frames that no clip holds yet, oldest first
         self._ring_bytes = 0
         self._event: _Open | None = None
-        self._last_wall_ns = 0
+        self._left_ns = 0  # the last frame that left
         self._run_ns = 0  # when the run began
         self.events = 0
         self.preroll_trimmed = 0
@@ -179,13 +179,14 @@ class Recorder:
         self._event.last_motion = last
 
     def _close(self, event: _Open, why: str) -> None:
-        end_ns = min(event.last_motion.wall_ns + self._post_ns, max(self._ring_end_ns(), event.last_motion.wall_ns))
+        last_ns = event.last_motion.pts_ns
+        end_ns = min(last_ns + self._post_ns, max(self._ring[-1].pts_ns if self._ring else self._left_ns, last_ns))
         self._event = None
         self._emit(
             Closed(
                 event.number,
                 event.first.wall_ns,
-                end_ns,
+                event.first.wall_ns + end_ns - event.first.pts_ns,  # as long as it was, though the clock was set
                 event.peak.score,
                 event.frames,
                 why,
@@ -193,14 +194,11 @@ class Recorder:
             )
         )
 
-    def _ring_end_ns(self) -> int:
-        return self._ring[-1].wall_ns if self._ring else self._last_wall_ns
-
     def _flush(self, event: _Open, count: int) -> None:
         """Emit the ring's first `count` frames as clips no longer than the event's age allows."""
         frames = [self._pop() for _ in range(count)]
         if frames:
-            self._last_wall_ns = frames[-1].wall_ns
+            self._left_ns = frames[-1].pts_ns
         event.frames += len(frames)
         for group in _groups(frames, event.first.pts_ns):
             preroll = sum(f.pts_ns < event.first.pts_ns for f in group)

@@ -1,5 +1,6 @@
 """Events: exact pre-roll and post-roll, short clips, nothing lost and nothing twice."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from agent.errors import ConfigError
 from agent.frame import Clip, Codec, Decision, Frame
 from agent.recorder import Closed, EventSettings, Opened, Recorder
-from tests.frames import frame
+from tests.frames import SECOND, frame
 
 MOVING = Decision(True, 0.1, reason="motion")
 STILL = Decision(False)
@@ -84,6 +85,18 @@ def test_a_long_event_is_cut_and_linked() -> None:
     assert [x.why for x in out if isinstance(x, Closed)] == ["long", "long", "quiet"]
     got = indices(out)
     assert got == list(range(got[0], got[-1] + 1))
+
+
+def test_an_event_is_as_long_as_it_was_though_the_clock_is_set_meanwhile() -> None:
+    out: list = []
+    recorder = Recorder(EventSettings(pre_roll_s=2, post_roll_s=3, merge_gap_s=3), out.append)
+    for i in range(100):
+        f = frame(i, i / FPS)
+        f = replace(f, wall_ns=f.wall_ns + 86400 * SECOND) if i > 30 else f
+        recorder.frame(f)
+        recorder.decision(f, MOVING if 20 <= i <= 40 else STILL)
+    closed = out[-1]
+    assert isinstance(closed, Closed) and closed.end_ns - closed.wall_ns == 5 * SECOND
 
 
 def test_a_new_run_closes_the_event() -> None:
