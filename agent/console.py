@@ -123,7 +123,7 @@ class Console:
             self.say(f"NOT deleted: {left} (remove it by hand)")
         else:
             self.say(f"deleted: recordings, {count(links, 'link')} and all sessions. Nothing is left.")
-            self.say("again, kept:      camera-agent watch --keep DIR")
+            self.say(f"again, kept:      {command()} watch --keep DIR")
 
     @contextmanager
     def keys(self, on_key: Callable[[str], None]) -> Iterator[None]:
@@ -166,6 +166,11 @@ def _in_foreground(terminal: int) -> bool:
         return os.getpgrp() == os.tcgetpgrp(terminal)
     except OSError:
         return False
+
+
+def command() -> str:
+    """What to type for this program: its name, or its path where the name alone does not find it."""
+    return "camera-agent" if shutil.which("camera-agent") else sys.argv[0]
 
 
 def span(seconds: float) -> str:

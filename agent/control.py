@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -40,6 +41,8 @@ class Control:
     async def start(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.path.parent.stat().st_uid != os.getuid():  # in /tmp anybody may have made it before us
+                raise OSError(errno.EPERM, "the folder belongs to another user")
             self.path.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._serve, self.path, limit=MAX_REQUEST_BYTES)
             self.path.chmod(0o600)

@@ -39,6 +39,15 @@ async def test_questions_are_answered_and_others_may_add_theirs(tmp_path: Path) 
     assert not box.path.exists()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT ROOT: a folder of somebody else is NOT tested")
+async def test_no_socket_in_a_folder_of_somebody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    box = Control(tmp_path)
+    await box.start()
+    await box.close()
+    assert not box.path.exists() and "the folder belongs to another user" in caplog.text
+
+
 def test_a_socket_that_nobody_listens_at(tmp_path: Path) -> None:
     path = tmp_path / "agent-1.sock"
     with socket.socket(socket.AF_UNIX) as s:

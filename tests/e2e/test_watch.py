@@ -61,6 +61,21 @@ async def test_nothing_is_left_behind(tmp_path: Path, end: int) -> None:
     assert left(tmp_path) == []
 
 
+async def test_started_with_nohup_it_outlives_its_terminal(tmp_path: Path) -> None:
+    watch = await asyncio.create_subprocess_exec(
+        "nohup", *COMMAND, "watch", "demo", "--port", "0", "--for", "4s",
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        cwd=ROOT, env=os.environ | places(tmp_path),
+    )  # fmt: skip
+    assert watch.stdout is not None
+    said = b""
+    while b"opens once" not in said:
+        said += await watch.stdout.read(1000)
+    watch.send_signal(signal.SIGHUP)
+    said += await asyncio.wait_for(watch.stdout.read(), 20)
+    assert await watch.wait() == 0 and b"ended after 4 s" in said
+
+
 async def test_a_closed_terminal_is_a_clean_end(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     with open(tmp_path / "err", "wb") as err:
