@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Generator
 
+from agent.frame import ItemType
 from agent.sinks import Feed
 from agent.sinks.binder import Binder, File, FileRules
 from agent.sinks.drain import Drain
@@ -40,7 +41,8 @@ async def deliver(feed: Feed, rules: FileRules, put: Put, idle: Callable[[], Awa
                 _tell_losses(feed, drain)
                 now_s = time.monotonic()
                 files = binder.add(item, now_s) if item is not None else binder.quiet(now_s)
-                if await _put_all(files, put, drain) or item is not None:
+                slow = item is None or item.type is not ItemType.STILL
+                if await _put_all(files, put, drain, slow) or item is not None:
                     rested_s = now_s
                 elif now_s - rested_s >= IDLE_S - QUIET_S:
                     await idle()
@@ -54,11 +56,11 @@ def _tell_losses(feed: Feed, drain: Drain) -> None:
         feed.outbox.ack(0, [(first, last)])
 
 
-async def _put_all(files: Generator[File], put: Put, drain: Drain) -> int:
-    """How many there were. Reading and writing temporary files is done in a thread."""
+async def _put_all(files: Generator[File], put: Put, drain: Drain, slow: bool) -> int:
+    """How many there were. `slow`: temporary files are read or written for them, which is done in a thread."""
     count = 0
     try:
-        while (file := await finished(next, files, None)) is not None:
+        while (file := await finished(next, files, None) if slow else next(files, None)) is not None:
             count += 1
             await _put(file, put, drain)
     finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from agent.errors import PermanentError, TransientError
+from agent.errors import AgentError, GoneError, PermanentError, TransientError
 from agent.frame import Item
 from agent.sinks import Feed
 from agent.sinks.body import BytesBody
@@ -94,7 +94,7 @@ class _Upload:
         if answer.status == 404:
             raise PermanentError(f"{self._label}: the server has no camera '{self._feed.camera}' (404)")
         if answer.status != 200:
-            raise self._line.failed(answer)
+            raise self._failed(answer)
         return answer
 
     def _acks(self, answer: Answer, tell: Callable[[int, list[tuple[int, int]]], None]) -> None:
@@ -138,7 +138,7 @@ class _Upload:
         if answer.status == 404:
             return 0
         if answer.status != 200:
-            raise self._line.failed(answer)
+            raise self._failed(answer)
         if answer.headers.get("Upload-Complete") != "?1":
             offset = answer.headers.get("Upload-Offset", "")
             return min(int(offset), len(item.payload)) if offset.isdigit() else 0
@@ -173,7 +173,12 @@ class _Upload:
             log.error("%s: item %d is refused (%d %s) and given up", self._label, item.seq, answer.status, code)
             self._drain.refuse(item, "conflict" if answer.status == 409 else code or "refused")
         else:
-            raise self._line.failed(answer)
+            raise self._failed(answer)
+
+    def _failed(self, answer: Answer) -> AgentError:
+        if answer.status == 410:
+            return GoneError(f"{self._label}: the server says that this camera was deleted (410)")
+        return self._line.failed(answer)
 
     def _url(self, item: Item) -> str:
         return f"{self._root}/item/{item.spool}-{item.seq}"

@@ -25,8 +25,13 @@ def frame(n: int, wall_ns: int | None = None) -> Frame:
     return Frame(Codec.JPEG, jpeg(n), True, time.monotonic_ns(), wall_ns or time.time_ns(), n)
 
 
-def put_event(box: MemoryOutbox, number: int, start_ns: int, frames: int = 10, close: bool = True) -> list[bytes]:
-    """An event as an agent sends it: its opening, its clips of three pictures, its end; returns the JPEGs."""
+def put_event(
+    box: MemoryOutbox, number: int, start_ns: int, frames: int = 10, close: bool = True, told: bool = True
+) -> list[bytes]:
+    """An event as an agent sends it: its opening, its clips of three pictures, its end; returns the JPEGs.
+
+    `told`: its end says how many pictures it has.
+    """
     opened = {"event": number, "state": "open", "wall_ns": start_ns, "score": 0.06, "reason": "motion", "boxes": []}
     box.put(ItemType.EVENT, number, start_ns, json.dumps(opened).encode())
     pictures = [frame(n, start_ns + n * 100_000_000) for n in range(frames)]
@@ -36,7 +41,12 @@ def put_event(box: MemoryOutbox, number: int, start_ns: int, frames: int = 10, c
     if close:
         end_ns = pictures[-1].wall_ns
         closed = {"event": number, "state": "closed", "wall_ns": start_ns, "end_ns": end_ns, "peak": 0.11}
-        box.put(ItemType.EVENT, number, end_ns, json.dumps(closed | {"why": "quiet"}).encode())
+        box.put(
+            ItemType.EVENT,
+            number,
+            end_ns,
+            json.dumps(closed | ({"frames": frames} if told else {}) | {"why": "quiet"}).encode(),
+        )
     return [p.data for p in pictures]
 
 

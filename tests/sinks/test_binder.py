@@ -24,7 +24,7 @@ AT_NS = 1_795_420_800_250_000_000
 
 def items(number: int = 1, frames: int = 10, close: bool = True) -> tuple[list[Item], list[bytes]]:
     box = MemoryOutbox("porch")
-    pictures = put_event(box, number, AT_NS, frames, close)
+    pictures = put_event(box, number, AT_NS, frames, close, told=False)
     return [i for i, _ in box._items.values()], pictures
 
 

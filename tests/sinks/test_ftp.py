@@ -53,7 +53,7 @@ async def test_real_servers_at_their_defaults(make: Server, tls: bool, active: b
         assert len(server.files()) == 6
 
 
-@pytest.mark.parametrize("make", [vsftpd, proftpd])
+@pytest.mark.parametrize("make", [vsftpd, pytest.param(proftpd, marks=pytest.mark.nightly)])
 async def test_a_repeat_overwrites_itself_on_real_servers(make: Server) -> None:
     with make(False) as server:
         box = MemoryOutbox("porch")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from agent.errors import PermanentError, TransientError
+from agent.errors import GoneError, PermanentError, TransientError
 from agent.frame import ItemType
 from agent.outbox import MemoryOutbox
 from agent.server.app import CameraServer
@@ -160,8 +160,10 @@ async def test_a_deleted_camera_ends_it(server: CameraServer) -> None:
         await server.delete_camera("porch")
         still(box, 100)
         error = await run.ended()
-    assert isinstance(error, PermanentError) and "410" in str(error)
+    assert isinstance(error, GoneError) and "410" in str(error)
     assert len(box) == 1, "the item is kept"
+    async with running(sink, box) as run:
+        assert isinstance(await run.ended(), GoneError), "and at the first question, too"
 
 
 def once(status: int, **more: str) -> Callable[[web.Request], web.Response | None]:

@@ -179,6 +179,8 @@ class HttpIngest:
             async with self._big:
                 payload = await asyncio.to_thread(self._parts.path(head.key).read_bytes)
                 response = await self._finish(camera, head, payload)
+        except FileNotFoundError:  # it waited too long beside too many others
+            raise Refused(409, "offset", "0 bytes are here", **{"expected-offset": 0}) from None
         except Refused as e:
             if e.code != Outcome.FULL.value:
                 self._parts.drop(head.key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ PER_CAMERA = 32
 
 
 class TooMany(Exception):
-    """The camera has as many unfinished uploads as it may."""
+    """The camera has as many requests under way as it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,17 @@ class Parts:
         self.path(key).unlink(missing_ok=True)
 
     def _make_room(self, path: Path) -> None:
+        """The folder, with a place free in it: what nobody continues goes, then what waits longest."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if sum(1 for _ in os.scandir(path.parent)) >= PER_CAMERA:
+        there = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(path.parent))
+        stale = [p for at, p in there if at < time.time() - FORGET_S]
+        kept = [p for _, p in there if p not in stale]
+        waiting = [p for p in kept if p.endswith(".part")]
+        more = len(kept) - PER_CAMERA + 1
+        if more > len(waiting):
             raise TooMany
+        for gone in (*stale, *waiting[: max(more, 0)]):
+            os.unlink(gone)
 
     async def _write(self, path: Path, body: AsyncIterator[bytes]) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -88,9 +95,6 @@ class Parts:
                 path.unlink(missing_ok=True)
                 gone += 1
         return gone
-
-    def erase(self, camera: str) -> None:
-        shutil.rmtree(self.root / camera, ignore_errors=True)
 
 
 async def _blocks(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
