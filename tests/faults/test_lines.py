@@ -51,6 +51,7 @@ class Pair:
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self.health = Health()
+        self.ended = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> None:
@@ -97,6 +98,7 @@ class Pair:
         self._tasks.clear()
 
     async def end(self) -> dict[str, Any]:
+        self.ended = True
         await self.pause()
         await self.spool.close()
         await self.proxy.close()
@@ -111,7 +113,7 @@ async def pair(folder: Path) -> AsyncIterator[Pair]:
     try:
         yield one
     finally:
-        if one._tasks:
+        if not one.ended:
             await one.end()
 
 
