@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 META := setup.cfg pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: watch test test-devices check format bench clean
+.PHONY: watch test test-devices check format bench faults clean
 
 watch: $(VENV)/run.stamp
 	@$(BIN)/camera-agent watch $(ARGS)
@@ -28,6 +28,12 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/test.stamp
 	@$(BIN)/python -m bench $(ARGS)
+
+# Hours for a machine of your own: as root, with gcc, e2fsprogs and what ../shared/tools/faults needs.
+faults: $(VENV)/test.stamp
+	@.ci/prepare
+	@$(BIN)/python -m pytest tests/faults -m 'nightly or not nightly' -rs $(ARGS)
+	@$(BIN)/python -m tests.faults.outside all
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
