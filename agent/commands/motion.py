@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,25 +11,50 @@ from agent import exits
 from agent.commands.common import die
 from agent.errors import AgentError, UsageError
 
+if TYPE_CHECKING:
+    from agent.motion import MotionSettings
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
 
 @click.command()
-@click.argument("clips", nargs=-1, required=True)
-@click.option(
-    "--decisions", type=click.Path(file_okay=False, path_type=Path), required=True, help="Write CLIP.jsonl here."
-)
+@click.argument("clips", nargs=-1)
+@click.option("--decisions", type=FOLDER, help="Write CLIP.jsonl here: what was decided of each frame, and why.")
+@click.option("--explain", type=FOLDER, help="Write CLIP.png here: pictures, boxes and the course of the decision.")
 @click.option("--fps", type=click.FloatRange(0.1, 60), help="Analyses a second; all frames without it.")
 @click.option("--sensitivity", type=click.IntRange(1, 10), default=5, show_default=True)
-def motion(clips: tuple[str, ...], decisions: Path, fps: float | None, sensitivity: int) -> None:
+@click.option("--bench", is_flag=True, help="Say what a look at a frame costs on this machine.")
+def motion(
+    clips: tuple[str, ...],
+    decisions: Path | None,
+    explain: Path | None,
+    fps: float | None,
+    sensitivity: int,
+    bench: bool,
+) -> None:
     """What moves in video files or folders of JPEGs, decided exactly as a live agent does."""
     from agent.motion import MotionSettings
-    from agent.motion.evaluate import decide
 
+    if bench:
+        from agent.motion.speed import speed
+
+        for line in speed():
+            click.echo(line)
+    elif not clips:
+        die(UsageError("which films? give files or folders of JPEGs, or --bench"))
     settings = MotionSettings(sensitivity=sensitivity)
     try:
-        decisions.mkdir(parents=True, exist_ok=True)
         for clip in clips:
-            click.echo(decide(clip, settings, fps, decisions), err=True)
+            _judge(clip, settings, fps, decisions, explain)
     except OSError as e:
         die(UsageError(f"{e.filename}: {e.strerror}", exits.CANNOT_WRITE))
     except AgentError as e:
         die(e)
+
+
+def _judge(
+    clip: str, settings: MotionSettings, fps: float | None, decisions: Path | None, explain: Path | None
+) -> None:
+    from agent.motion.evaluate import decide
+
+    click.echo(decide(clip, settings, fps, decisions, explain), err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from agent.motion.luma import luma
 from agent.motion.rawclip import open_footage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from agent.motion import MotionSettings
 
@@ -68,7 +69,8 @@ def judge(
 
 
 def record(one: Judged) -> dict[str, object]:
-    """`frame`, `moving`, `score`, `reason` and, in the clip's pixels, `boxes` as [x, y, width, height]."""
+    """`frame`, `moving`, `score`, `reason` `held_back` as [reason, evidence, wanted], and, in the clip's pixels,
+    `boxes` as [x, y, width, height]."""
     width, height = one.pixels
     d = one.decision
     boxes = [[round(b.x * width), round(b.y * height), round(b.w * width), round(b.h * height)] for b in d.boxes]
@@ -78,27 +80,48 @@ def record(one: Judged) -> dict[str, object]:
         "score": round(d.score, 5),
         "reason": d.reason,
         "boxes": boxes if d.moving else [],
+        "held_back": [[h.reason, h.evidence, h.wanted] for h in d.hidden],
     }
 
 
-def decide(clip: str | Path, settings: MotionSettings, per_s: float | None, out_dir: Path) -> str:
-    """Write `out_dir/NAME.jsonl` for a video file or folder of JPEGs and say in a line what came out.
+def decide(
+    clip: str | Path, settings: MotionSettings, per_s: float | None, out: Path | None, pictures: Path | None
+) -> str:
+    """Judge a video file or folder of JPEGs and say in a line what came out.
 
-    `per_s` is the number of analyses a second, None for every frame. The last line of the file holds `cpu_ms`,
-    user and system time a frame, reading included. Raises AgentError for what cannot be read, OSError for what
-    cannot be written.
+    `per_s` is the number of analyses a second, None for every frame. `out`: folder for `NAME.jsonl`, whose last line
+    holds `cpu_ms`, user and system time a frame, reading included; `pictures`: folder for `NAME.png`, which explains.
+    Raises AgentError for what cannot be read, OSError for what cannot be written.
     """
     footage = open_footage(clip)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    path = out_dir / f"{Path(clip).resolve().stem}.jsonl"
-    frames = moving = looked = 0
+    name = Path(clip).resolve().stem
     started = time.process_time()
-    with path.open("w", encoding="utf-8") as file:
+    frames = moving = looked = 0
+    shown: list[Judged] = []
+    with _lines(out, name) as write:
         for one in judge(footage, footage.fps, settings, per_s):
             frames += 1
             moving += one.decision.moving
             looked += one.fresh
-            file.write(json.dumps(record(one), separators=(",", ":")) + "\n")
+            write(record(one))
+            if pictures is not None:
+                shown.append(one)
         cpu_ms = 1000 * (time.process_time() - started) / max(1, frames)
-        file.write(json.dumps({"cpu_ms": round(cpu_ms, 3)}) + "\n")
-    return f"{path}: {moving} of {frames} frames moving, {looked} looked at, {cpu_ms:.2f} ms CPU a frame"
+        write({"cpu_ms": round(cpu_ms, 3)})
+    if pictures is not None:
+        from agent.motion.explain import explain
+
+        pictures.mkdir(parents=True, exist_ok=True)
+        explain(pictures / f"{name}.png", footage, shown)
+    return f"{clip}: {moving} of {frames} frames moving, {looked} looked at, {cpu_ms:.2f} ms CPU a frame"
+
+
+@contextmanager
+def _lines(folder: Path | None, name: str) -> Iterator[Callable[[dict[str, object]], object]]:
+    """Writes objects to `folder/name.jsonl`, a line each; nowhere without a folder."""
+    if folder is None:
+        yield lambda _: None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+        yield lambda line: file.write(json.dumps(line, separators=(",", ":")) + "\n")
