@@ -18,14 +18,15 @@ Answer = Callable[[bytes, str], None]
 
 
 def addresses() -> list[str]:
-    """This machine's IPv4 addresses, loopback included (a software camera may live here)."""
+    """This machine's IPv4 addresses, loopback included (a software camera may live here); where the system does not
+    tell them as Linux does, 0.0.0.0 for the usual way out."""
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):
                 request = struct.pack("256s", name.encode()[:15])
                 found.append(socket.inet_ntoa(fcntl.ioctl(s.fileno(), _SIOCGIFADDR, request)[20:24]))
-    return found
+    return found or ["0.0.0.0"]
 
 
 async def ask(question: bytes, group: tuple[str, int], limit_s: float, answer: Answer) -> None:

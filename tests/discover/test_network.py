@@ -89,12 +89,13 @@ async def test_terminal_tricks_do_not_reach_the_terminal() -> None:
     assert found.name.isprintable() and "\x9b" not in found.name
 
 
-async def test_an_onvif_camera() -> None:
+async def test_an_onvif_camera(tmp_path: Path) -> None:
     async with responders.onvif() as asked:
         found = await onvif.find(0.8)
     yaml = "{type: rtsp, url: rtsp://127.0.0.1/PATH, password_file: FILE}"
     assert found == [Found("onvif", "Back yard", "127.0.0.1", "DS-2CD2", yaml)]
     assert len({a.split(b"MessageID>")[1] for a in asked}) == 1
+    assert loads(found[0], tmp_path).cameras[0].source.label == "rtsp://127.0.0.1/live"
     async with responders.onvif("http://192.0.2.1/onvif"):
         assert await onvif.find(0.5) == [], "it speaks of another host than itself"
 

@@ -73,7 +73,7 @@ class Puller:
                     pictures.end_run()
 
         with contextlib.suppress(asyncio.CancelledError):
-            await supervise(camera.name, run, health, clock=self._clock)
+            await supervise(camera.name, run, health, clock=self._clock, eager=True)
 
     async def close(self) -> None:
         tasks = [task for _, task in self._tasks.values()]
