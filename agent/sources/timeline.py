@@ -32,7 +32,7 @@ class Timeline:
             at_ns = now_ns if step_ns is None else self._at_ns + step_ns
             if step_ns is not None and not self._paced:
                 if at_ns - now_ns > MAX_AHEAD_NS:
-                    at_ns = self._at_ns + step_ns // 2
+                    at_ns = min(self._at_ns + step_ns // 2, now_ns + MAX_STEP_NS)
                 elif now_ns - at_ns > MAX_BEHIND_NS:
                     at_ns = now_ns
             at_ns = max(at_ns, self._at_ns + 1_000)

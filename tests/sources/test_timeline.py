@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.sources.timeline import Timeline
@@ -54,6 +54,7 @@ def test_a_film_may_be_ahead_of_those_who_wait_for_it() -> None:
     assert gaps_ms(spaced([n * 40 * MS for n in range(100)], [0] * 100, paced=True)) == [40.0] * 99
 
 
+@example([(0, 0), (9000 * MS, 0), (None, 0), (None, 0), (None, 0)])
 @given(st.lists(st.tuples(st.none() | st.integers(-(2**62), 2**62), st.integers(0, S)), max_size=60))
 def test_whatever_a_camera_says_time_rises(steps: list[tuple[int | None, int]]) -> None:
     line, now, times = Timeline(), 0, []
