@@ -23,7 +23,7 @@ SERVERS = {
 
 def main() -> None:
 
-    picture = _jpeg(30_000)
+    picture = jpeg(30_000)
     print(f"{UPLOADS} uploads in one session, then {SESSIONS} sessions of one; pictures of {len(picture)} bytes")
     base: tuple[float, float] | None = None
     for name, kind in SERVERS.items():
@@ -61,7 +61,7 @@ def _upload(port: int, user: str, password: str, picture: bytes, count: int) -> 
             client.storbinary(f"STOR {n % 100}.jpg", io.BytesIO(picture))
 
 
-def _jpeg(size: int) -> bytes:
+def jpeg(size: int) -> bytes:
     """A real picture with a comment that brings it to the size."""
     import cv2
     import numpy as np

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from agent.frame import Codec, Frame
@@ -27,24 +28,21 @@ class Packed(Protocol):
 class Outlet:
     """A hub's reader. `packed` has a frame's bytes on the wire; who cannot take one yet misses the older.
 
-    `ended` is set when the connection is lost, or has taken nothing for 30 s. JPEG only: every picture can be
+    `ended` is called when the connection is lost, or has taken nothing for 30 s. JPEG only: every picture can be
     left out. `offer` runs for each viewer and picture: what it does, it does two thousand times a second.
     """
 
-    def __init__(self, transport: asyncio.Transport, packed: Packed) -> None:
+    def __init__(self, transport: asyncio.Transport, packed: Packed, ended: Callable[[], None]) -> None:
         self._transport = transport
         self._packed = packed
-        self._write, self._waiting, self._gone = (
-            transport.write,
-            transport.get_write_buffer_size,
-            transport.is_closing,
-        )
+        self._write, self._waiting = transport.write, transport.get_write_buffer_size
+        self.gone = transport.is_closing
         self._loop = asyncio.get_running_loop()
         self._late: Frame | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due_ns = 0
         self._tried_s = 0.0
-        self.ended = asyncio.Event()
+        self._ended = ended
         self.dropped = 0
         if (sock := transport.get_extra_info("socket")) is not None:
             with contextlib.suppress(OSError, AttributeError):
@@ -52,7 +50,7 @@ class Outlet:
 
     def offer(self, frame: Frame) -> None:
         at_ns = frame.pts_ns
-        if self._late is not None or at_ns < self._due_ns or self._waiting() or self._gone():
+        if self._late is not None or at_ns < self._due_ns or self._waiting() or self.gone():
             self._wait(frame)
         elif frame.codec is Codec.JPEG:
             packed = self._packed
@@ -62,8 +60,8 @@ class Outlet:
 
     def _wait(self, frame: Frame) -> None:
         """The newest picture goes when the connection takes one again."""
-        if self._gone():
-            self.ended.set()
+        if self.gone():
+            self._ended()
             return
         if self._late is None:
             self._tried_s = self._loop.time()
@@ -73,14 +71,16 @@ class Outlet:
         self._late = frame
 
     def _again(self) -> None:
-        if self._waiting() and self._loop.time() - self._tried_s < STUCK_S and not self._gone():
+        if self._waiting() and self._loop.time() - self._tried_s < STUCK_S and not self.gone():
             self._timer = self._loop.call_later(LOOK_S, self._again)
         elif self._waiting():
             self._transport.abort()
-            self.ended.set()
-        elif (late := self._late) is not None:
-            self._late, self._due_ns = None, 0
-            self.offer(late)
+            self._ended()
+        elif (late := self._late) is not None and not self.gone():
+            self._late = None
+            if late.codec is Codec.JPEG:
+                self._write(self._packed.make(late) if self._packed.frame is not late else self._packed.data)
+            self._due_ns = max(self._due_ns, late.pts_ns) + INTERVAL_NS
 
     def close(self) -> None:
         if self._timer is not None:

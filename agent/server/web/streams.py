@@ -10,14 +10,14 @@ from typing import Any
 from aiohttp import web
 
 from agent.frame import Codec, Frame
-from agent.server.cameras import Camera, Cameras
+from agent.server.cameras import Camera, Cameras, Close
 from agent.server.web.access import Access, Routes, Rules, asking
 from agent.server.web.api import ROOT
 from agent.server.web.openapi import Op
 from agent.server.web.outlet import Outlet
 
 BOUNDARY = "camera-agent-picture"
-CHECK_S = 5.0
+CHECK_S = 2.0
 CLOSE_S = 0.5
 
 
@@ -42,6 +42,8 @@ class Streams:
         self._cameras = cameras
         self._rules = rules
         self._handlers: set[asyncio.Task[Any]] = set()
+        self._running: dict[Outlet, tuple[Callable[[], bool], Close]] = {}
+        self._minder: asyncio.Task[None] | None = None
 
     def add_to(self, routes: Routes) -> None:
         camera = ROOT + "/cameras/{camera}"
@@ -95,41 +97,55 @@ class Streams:
         pack: Callable[[Frame], bytes],
         form: str,
         may: Callable[[], bool],
-        *ends: asyncio.Task[None],
+        reading: asyncio.Task[None] | None = None,
     ) -> int:
         """Until somebody has a reason to end it: the code that says which."""
         transport = request.transport
         if transport is None:
             return 1006
-        outlet = Outlet(transport, camera.form(form, pack))
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        close = lambda code, reason: None if told.done() else told.set_result(code)  # noqa: E731
-        lost = asyncio.create_task(outlet.ended.wait())
+
+        def close(code: int, reason: str = "") -> None:
+            if not told.done():
+                told.set_result(code)
+
+        outlet = Outlet(transport, camera.form(form, pack), lambda: close(1000))
+        if reading is not None:
+            reading.add_done_callback(lambda _: close(1000))
         task = asyncio.current_task()
         assert task is not None
         self._handlers.add(task)
+        self._running[outlet] = (may, close)
         self._cameras.remember(camera, close)
         camera.hub.add(outlet)
+        if self._minder is None:
+            self._minder = asyncio.get_running_loop().create_task(self._mind())
         try:
             if (latest := camera.hub.latest) is not None and latest.codec is Codec.JPEG:
                 outlet.offer(latest)
-            while may():
-                waits: set[asyncio.Future[Any]] = {told, lost, *ends}
-                await asyncio.wait(waits, timeout=CHECK_S, return_when=asyncio.FIRST_COMPLETED)
-                if told.done():
-                    return told.result()
-                if lost.done() or any(e.done() for e in ends) or transport.is_closing():
-                    return 1000
-            return 4401
+            return await told
         finally:
             camera.hub.discard(outlet)
             self._cameras.forget(camera, close)
             outlet.close()
-            lost.cancel()
+            del self._running[outlet]
             self._handlers.discard(task)
+
+    async def _mind(self) -> None:
+        """End those that may look no longer, and those whose connection is gone; one task for all viewers."""
+        while self._running:
+            await asyncio.sleep(CHECK_S)
+            for outlet, (may, close) in list(self._running.items()):
+                if outlet.gone():
+                    close(1000, "")
+                elif not may():
+                    close(4401, "")
+        self._minder = None
 
     async def closed(self) -> None:
         """Wait until those that were told to end have ended, a second at most."""
+        if self._minder is not None:
+            self._minder.cancel()
         if self._handlers:
             await asyncio.wait(list(self._handlers), timeout=1.0)
 
