@@ -105,13 +105,17 @@ class Arrival:
         self.abort = None
         self.keeper.ended(self, end)
 
+    @property
+    def rule(self) -> str:
+        return self.decision.rule if self.decision else "none"
+
     def record(self, end: End) -> Record:
         decision = self.decision
         return Record(
             self.listener,
             str(self.peer),
             str(self.client),
-            decision.rule if decision else "none",
+            self.rule,
             self.service,
             decision.why if decision else "",
             self.requests,

@@ -22,7 +22,7 @@ from agent.dispatch.matchers import Network
 from agent.dispatch.peek import Decision, Route, decide, http_answer
 from agent.dispatch.pipes import Pipes
 from agent.dispatch.proxyline import Peer
-from agent.dispatch.records import Counts, End, Record, log_record
+from agent.dispatch.records import Counts, End, Record, log_record, logged
 from agent.dispatch.sniffer import Sniffer
 from agent.dispatch.table import make_table
 
@@ -34,6 +34,7 @@ class Dispatcher:
     """One port for several protocols.
 
     routes: first match wins. services: by the names that the routes use. proxy_from: who may send a PROXY header.
+    on_record: told of each connection once it has ended; without it a line is logged.
     Must be made inside the event loop it runs on. Raises ConfigError when routes and services do not fit.
     """
 
@@ -44,7 +45,7 @@ class Dispatcher:
         *,
         limits: Limits | None = None,
         proxy_from: Sequence[Network] = (),
-        on_record: Callable[[Record], None] = log_record,
+        on_record: Callable[[Record], None] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.counts = Counts()
@@ -190,10 +191,12 @@ class Dispatcher:
         self._by_group[group] -= 1
         if not self._by_group[group]:
             del self._by_group[group]
-        record = arrival.record(end)
         self._leave_service(arrival)
-        self.counts.add(record)
-        self._on_record(record)
+        self.counts.add(arrival.rule, arrival.service, end, arrival.in_bytes or 0, arrival.out_bytes or 0)
+        if self._on_record is not None:
+            self._on_record(arrival.record(end))
+        elif logged():
+            log_record(arrival.record(end))
 
     def _accepted(self, sock: socket.socket, peer: Peer, name: str) -> None:
         self.counts.accepted += 1

@@ -97,6 +97,8 @@ def looks_like_http(data: bytes) -> bool:
 
 def normal_path(path: str) -> str | None:
     """The path decoded once and resolved; None when two readers could resolve it differently."""
+    if "%" not in path and "//" not in path and "/." not in path:
+        return path
     decoded = _PERCENT.sub(_decoded, path)
     if "\0" in decoded:
         return None

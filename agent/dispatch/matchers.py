@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 import ipaddress
 import re
 from collections.abc import Callable
@@ -41,20 +40,27 @@ class Seen:
         self.quiet = quiet and not data
         self.full = full
         self.peer = peer
+        self._http: Head | BadHead | httphead.Unsettled | None = None
+        self._tls: tlshello.Hello | tlshello.Unsettled | None = None
 
     @property
     def last(self) -> bool:
         """No further byte can come into view, so that an unfinished match is none."""
         return self.eof or self.full
 
-    @functools.cached_property
+    @property
     def http(self) -> Head | BadHead | httphead.Unsettled:
-        return httphead.parse(self.data, self.eof, self.full)
+        if self._http is None:
+            self._http = httphead.parse(self.data, self.eof, self.full)
+        return self._http
 
-    @functools.cached_property
+    @property
     def tls(self) -> tlshello.Hello | tlshello.Unsettled:
-        hello = tlshello.parse(self.data)
-        return tlshello.Unsettled.NOT_TLS if hello is tlshello.Unsettled.MORE and self.last else hello
+        if self._tls is None:
+            hello = tlshello.parse(self.data)
+            unfinished = hello is tlshello.Unsettled.MORE and self.last
+            self._tls = tlshello.Unsettled.NOT_TLS if unfinished else hello
+        return self._tls
 
 
 class Matcher(Protocol):

@@ -52,10 +52,14 @@ class Record:
     end: End
 
 
+def logged() -> bool:
+    """Whether anybody would see a record's line; making one costs as much as some connections do."""
+    return log.isEnabledFor(logging.INFO)
+
+
 def log_record(record: Record) -> None:
     """One line of JSON at level INFO."""
-    if log.isEnabledFor(logging.INFO):
-        log.info("connection %s", json.dumps(dataclasses.asdict(record)))
+    log.info("connection %s", json.dumps(dataclasses.asdict(record)))
 
 
 class Counts:
@@ -68,10 +72,10 @@ class Counts:
         self.in_bytes: Counter[str] = Counter()
         self.out_bytes: Counter[str] = Counter()
 
-    def add(self, record: Record) -> None:
-        self.by_outcome[record.rule, record.service, record.end] += 1
-        self.in_bytes[record.service] += record.in_bytes or 0
-        self.out_bytes[record.service] += record.out_bytes or 0
+    def add(self, rule: str, service: str, end: End, in_bytes: int, out_bytes: int) -> None:
+        self.by_outcome[rule, service, end] += 1
+        self.in_bytes[service] += in_bytes
+        self.out_bytes[service] += out_bytes
 
     def lines(self) -> Iterator[str]:
         """In Prometheus' text format."""

@@ -146,8 +146,9 @@ class Tunnel:
             return
         if self._first is None:
             self._first = End.CLIENT if flow is self._up else End.BACKEND
-            self._timer.cancel()
-            self._timer = self._loop.call_later(self._relay.connect_timeout_s, self._tick)
+            if self._opened:
+                self._timer.cancel()
+                self._timer = self._loop.call_later(self._relay.half_closed_s, self._tick)
         if self._up.ended and self._down.ended:
             return self._close(self._first)
         with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.dispatch import peek
+from agent.dispatch.httphead import normal_path
 from agent.dispatch.matchers import Answer, Any, Client, Custom, Http, Seen, Silence, Tls
 from agent.dispatch.peek import Decision, Peer, Route, decide, explain
 from tests.dispatch.samples import CATCH_ALL, HELLO, REFUSED, ROUTED, ROUTES, V1, V2
@@ -71,6 +72,12 @@ def test_random_cuts_of_random_bytes(name: str, cuts: list[int], tail: bytes) ->
     whole = fate(fed(data, []))
     assert fate(fed(data, [c for c in cuts if c < len(data)])) == whole
     assert fate(fed(data, list(range(len(data))))) == whole
+
+
+@given(st.lists(st.sampled_from(["a", "b", ".", "..", "", "%2e", "a.b"]), max_size=6))
+def test_a_detour_changes_no_path(parts: list[str]) -> None:
+    path = "/" + "/".join(parts)
+    assert normal_path("/." + path) == normal_path("/x/.." + path) == normal_path(path)
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
