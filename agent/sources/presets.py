@@ -75,6 +75,22 @@ PRESETS: dict[str, Preset] = {
     "axis": Preset(
         "Axis", ("/axis-cgi/mjpg/video.cgi",), ("/axis-cgi/jpg/image.cgi",), "root", "ask", model=r"\bAxis\b"
     ),
+    "dahua": Preset(
+        "Dahua, Amcrest, Lorex (MJPEG in the small stream)",
+        ("/cgi-bin/mjpg/video.cgi?channel=1&subtype=1",),
+        ("/cgi-bin/snapshot.cgi?channel=1",),
+        "admin",
+        "ask",
+        model=r"Dahua|Amcrest|\bDHI?-",
+    ),
+    "hikvision": Preset(
+        "Hikvision, HiLook (MJPEG in the small stream)",
+        ("/ISAPI/Streaming/channels/102/httpPreview", "/Streaming/channels/102/httpPreview"),
+        ("/ISAPI/Streaming/channels/101/picture", "/Streaming/channels/1/picture"),
+        "admin",
+        "ask",
+        model=r"Hikvision|HiLook|\bDS-[27]",
+    ),
     "edimax": Preset("Edimax", ("/mjpg/video.mjpg",), (), "admin", model=r"Edimax"),
     "trendnet": Preset(
         "Trendnet, Encore", ("/cgi/mjpg/mjpeg.cgi",), ("/cgi/jpg/image.cgi",), "admin", model=r"Trendnet|Encore"
