@@ -107,7 +107,8 @@ def ask(path: Path, do: str, timeout_s: float = ASK_S, **args: Any) -> Any:
             with s.makefile("rb") as f:
                 body = json.loads(f.readline())
         except (OSError, ValueError) as e:
-            raise ConnectionError(f"{path}: no agent answers: {e}") from None
+            why = e.strerror if isinstance(e, OSError) and e.strerror else e
+            raise ConnectionError(f"{path}: no agent answers: {why}") from None
     if "error" in body:
         raise UsageError(str(body["error"]))
     return body["ok"]

@@ -20,11 +20,13 @@ from agent.commands.common import configuration, log_to_stderr, run_async
 def check(path: Path | None, source: str | None, to: str | None, name: str, offline: bool) -> None:
     """Read the configuration, then really connect each camera and sink once."""
     from agent.check import check_all
+    from agent.console import count
 
     async def work() -> int:
         settings = configuration(path, source, to, name)
         if offline:
-            click.echo(f"ok    {len(settings.cameras)} cameras, {len(settings.sinks)} sinks")
+            found = [count(len(settings.cameras), "camera"), count(len(settings.sinks), "sink")]
+            click.echo("ok    " + ", ".join([*found, *(["a server"] if settings.server else [])]))
             return exits.OK
         return await check_all(settings, click.echo)
 

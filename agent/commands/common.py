@@ -115,7 +115,10 @@ def configuration(path: Path | None, source: str | None, to: str | None, name: s
         if path or not (source and to):
             raise click.UsageError("give either -c FILE, or --source and --to together")
         return app.quick(source, to, name)
-    settings = app.load(path or default_config())
+    path = path or default_config()
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; give -c FILE (config.example.yaml shows all), or --source and --to")
+    settings = app.load(path)
     log_to_stderr(settings.log_level)
     return settings
 

@@ -123,6 +123,18 @@ async def test_a_wrong_configuration_shows_all_its_errors(tmp_path: Path) -> Non
         assert "missing key 'cameras.yard.source'" in text and "unknown key 'logg', did you mean 'log'?" in text
 
 
+async def test_without_a_configuration_it_says_where_one_was_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    await refused(78, f"{path}: no such file; give -c FILE", "run", "-c", str(path))
+
+
+async def test_a_good_configuration_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("cameras: {a: {source: {type: demo}}}\nserver: {}\n")
+    done = await command("check", "--offline", "-c", str(path))
+    assert done.out == ["ok    1 camera, 0 sinks, a server"] and done.process.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
