@@ -19,6 +19,7 @@ from agent.config import REQUIRED, Field, LogSettings
 from agent.control import Control
 from agent.errors import ConfigError, UsageError
 from agent.frame import Decision, Frame
+from agent.memory import give_back
 from agent.motion import MotionSettings
 from agent.pipeline import Observer, Pipeline, Way, way_keys
 from agent.privacy import Painted, PrivacySettings
@@ -270,6 +271,7 @@ class Agent:
         for task in waits:
             task.cancel()
         self.notifier.ready()
+        give_back()
         period = self.notifier.watchdog_s or 10.0
         pulse = Pulse(self.pipelines)
         while True:

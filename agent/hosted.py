@@ -17,6 +17,7 @@ from agent.clock import SystemClock
 from agent.config import Field, LogSettings
 from agent.errors import UsageError
 from agent.exits import NO_CAMERA
+from agent.memory import give_back
 from agent.server.app import CameraServer, ServerSettings
 from agent.server.archive import Archive
 from agent.server.camera import Camera, CameraSettings
@@ -69,6 +70,7 @@ async def serve(settings: ServerSettings, until: asyncio.Event, announce: Callab
             log.info("the page is at %s", url)
         announce(server)
         notifier.ready()
+        give_back()
         feeding = asyncio.create_task(_feed(notifier))
         await until.wait()
         feeding.cancel()

@@ -30,6 +30,7 @@ MAY = {
     "clock": set(),
     "frame": set(),
     "systemd": set(),
+    "memory": set(),
     "cloudevents": set(),
     "media": BASE,
     "hub": BASE,

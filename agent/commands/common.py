@@ -15,6 +15,7 @@ import click
 
 from agent import exits
 from agent.errors import AgentError, ConfigError, PermanentError, UsageError
+from agent.memory import one_heap
 
 LONGEST_S = 10 * 366 * 86400.0
 
@@ -97,6 +98,7 @@ def expected(e: BaseException) -> AgentError | None:
 
 
 def run_async(main: Coroutine[Any, Any, Any]) -> Any:
+    one_heap()
     try:
         return asyncio.run(main)
     except KeyboardInterrupt:

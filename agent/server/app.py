@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -21,7 +21,6 @@ from agent.server.cameras import Cameras, Keys
 from agent.server.catalog import Catalog
 from agent.server.handover import Pairing
 from agent.server.ingest import Intake
-from agent.server.ingest.ftp import FtpIngest
 from agent.server.ingest.ftpdata import Waiting
 from agent.server.ingest.http import HttpIngest
 from agent.server.ingest.local import LocalSink
@@ -54,6 +53,9 @@ from agent.server.web.people import People
 from agent.server.web.rules import Allowed
 from agent.server.web.sharing import Sharing
 from agent.server.web.streams import Streams
+
+if TYPE_CHECKING:
+    from agent.server.ingest.ftp import FtpIngest
 
 __all__ = ["CameraServer", "ServerSettings"]
 
@@ -218,6 +220,8 @@ class CameraServer:
             self._tls = Tls(self.settings.tls_cert, self.settings.tls_key)
         if self.settings.ftp_at is not None:
             low, _, high = self.settings.ftp_passive_ports.partition("-")
+            from agent.server.ingest.ftp import FtpIngest
+
             self._ftp = FtpIngest(
                 self._cameras,
                 self._desk,

@@ -1,0 +1,28 @@
+"""Keeps the process small, where its C library is glibc; elsewhere nothing happens."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+
+M_ARENA_MAX = -8
+"""malloc.h: how many heaps threads may have between them."""
+
+
+def one_heap() -> None:
+    """To be called before threads start: each would begin a heap of its own, and few of them need much."""
+    _call("mallopt", M_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """What starting up needed and nobody does any more: half-read configuration, schemas, import machinery."""
+    gc.collect()
+    _call("malloc_trim", 0)
+
+
+def _call(name: str, *args: int) -> None:
+    try:
+        function = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError):
+        return
+    function(*args)
