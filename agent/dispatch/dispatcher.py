@@ -177,7 +177,7 @@ class Dispatcher:
         if decision.route is None:
             inner.refuse(decision.answer, End.LATE if decision.late else End.REFUSED)
         elif not self._enter_service(arrival, decision.route.service):
-            inner.refuse(b"", End.LIMIT)
+            inner.refuse(http_answer(503) if httphead.looks_like_http(inner.held) else b"", End.LIMIT)
         else:
             table.services[decision.route.service].take_inner(inner)
 

@@ -39,6 +39,10 @@ class InProcess:
             arrival.outcome = End.RESET
             sock.close()
             return
+        except BaseException:
+            arrival.outcome = End.ERROR
+            sock.close()
+            raise
         arrival.abort = _aborter(arrival, transport)
         if arrival.client != arrival.peer:
             arrival.keeper.name_client(transport, arrival.client)

@@ -356,6 +356,30 @@ async def test_resets_leave_nothing_behind(certificate: Path, when: str) -> None
             assert b"200 OK" in await ask(rig.port, GET, end=True)
 
 
+async def test_a_factory_that_fails_fails_its_connection_only(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> asyncio.Protocol:
+        raise RuntimeError("no protocol today")
+
+    rules = [Route("web", "web", (Http(),)), Route("rest", "raw", (Any(),))]
+    async with running(rules, {"web": InProcess(broken), "raw": talk_service(echo)}) as rig:
+        assert await ask(rig.port, GET) == b""
+        assert (await rig.ended())[0].end is End.ERROR and "no protocol today" in caplog.text
+        assert await ask(rig.port, NULS, end=True) == NULS
+
+
+async def test_a_full_service_inside_tls_is_a_503(certificate: Path) -> None:
+    rules = [Route("tls", "tls", (Tls(),)), Route("web", "web", (Http(),))]
+    services = {"tls": Terminate(server_tls(certificate)), "web": talk_service(echo, max_connections=1)}
+    async with running(rules, services) as rig:
+        context = client_tls(certificate)
+        _, writer = await asyncio.open_connection("127.0.0.1", rig.port, ssl=context, server_hostname="localhost")
+        writer.write(GET)
+        await asyncio.sleep(0.1)
+        assert (await ask_tls(rig.port, context, b"", GET)).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+        await asyncio.wait({asyncio.ensure_future(writer.wait_closed())})
+
+
 async def test_nobody_for_that_name_is_a_tls_alert(certificate: Path) -> None:
     rules = [Route("tls", "tls", (Tls(sni=("cam.example.org",)),))]
     async with running(rules, {"tls": Terminate(server_tls(certificate))}) as rig:
