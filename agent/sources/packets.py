@@ -74,6 +74,8 @@ class Packets:
             self._file.close()
             raise
         self._opened = True
+        base = self._stream.time_base or Fraction(1, 90_000)
+        self._tick_ns = (base.numerator * 1_000_000_000, base.denominator)
         self._packets: Iterator[Any] = self._file.demux(self._stream)
 
     @property
@@ -135,14 +137,16 @@ class Packets:
         """When it is decoded, on the stream's own clock, and how much later it is shown."""
         if self._place.fps:
             return round(self._given * 1e9 / self._place.fps), 0
-        base: Fraction = packet.time_base or Fraction(1, 90_000)
         stamp = packet.dts if packet.dts is not None else None
         if stamp is None and packet.pts is not None and not self._has_delay:
             stamp = packet.pts
         if stamp is None:
             return None, 0
         shown = packet.pts if packet.pts is not None else stamp
-        return _ns(stamp, base), max(0, _ns(shown - stamp, base) // 1000)
+        return self._ns(stamp), max(0, self._ns(shown - stamp) // 1000)
+
+    def _ns(self, ticks: int) -> int:
+        return ticks * self._tick_ns[0] // self._tick_ns[1]
 
     @property
     def _has_delay(self) -> bool:
@@ -193,10 +197,6 @@ class Packets:
             return _garbage(bool(self._given))
         strerror = getattr(e, "strerror", None)
         return TransientError(f"cannot be reached ({strerror.lower() if strerror else type(e).__name__})")
-
-
-def _ns(ticks: int, base: Fraction) -> int:
-    return ticks * base.numerator * 1_000_000_000 // base.denominator
 
 
 def _garbage(after_pictures: bool) -> TransientError | PermanentError:

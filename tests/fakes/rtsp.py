@@ -25,8 +25,8 @@ class RtspCamera:
     """
 
     units: Sequence[Unit]
-    fps: float = 25.0
-    stamp: Callable[[int], int] = lambda n: n * 3600
+    fps: float = 50.0
+    stamp: Callable[[int], int] = lambda n: n * 1800
     stall_after: int | None = None
     die_after: int | None = None
     login: str = ""

@@ -49,7 +49,7 @@ needs_browser = pytest.mark.skipif(
 async def camera(tmp_path: Path) -> AsyncIterator[RtspCamera]:
     """Four seconds of nothing, then three of something, again and again; a keyframe each two seconds."""
     clip = units(film(tmp_path / "a.mp4", 75, still=100, gop=50, size=(320, 240)))
-    async with RtspCamera(clip) as camera:
+    async with RtspCamera(clip, 25, lambda n: n * 3600) as camera:
         yield camera
 
 

@@ -96,7 +96,7 @@ async def test_times_survive_a_wrap_of_rtp_and_a_clock_that_was_set(clip: list[U
     def stamp(n: int) -> int:
         return 2**32 - 20 * 3600 + n * 3600 + (90_000 * 3000 if n >= 40 else 0)
 
-    async with RtspCamera(clip, stamp=stamp) as camera:
+    async with RtspCamera(clip, 25, stamp) as camera:
         frames, error = await collect(RtspSource(camera.url), 60, 20)
     assert error is None and [f.index for f in frames[:60]] == list(range(60))
     span_s = (frames[59].pts_ns - frames[0].pts_ns) / 1e9
@@ -270,7 +270,7 @@ async def served(path: Path, payloader: str) -> AsyncIterator[str]:
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 @pytest.mark.parametrize(("codec", "payloader"), [(Codec.H264, "rtph264pay"), (Codec.H265, "rtph265pay")])
 async def test_debians_server(tmp_path: Path, codec: Codec, payloader: str, transport: str) -> None:
-    path = film(tmp_path / "a.mp4", 75, codec=codec)
+    path = film(tmp_path / "a.mp4", 75, fps=50, codec=codec)
     async with served(path, payloader) as url:
         frames, error = await collect(RtspSource(url, transport=transport), 0, 20)  # type: ignore[arg-type]
     assert type(error) is TransientError and "ended the stream" in str(error)
@@ -282,7 +282,7 @@ async def test_debians_server(tmp_path: Path, codec: Codec, payloader: str, tran
 
 @pytest.mark.usefixtures("gstreamer")
 async def test_motion_jpeg_over_rtsp(tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mov", 50, encoder="mjpeg")
+    path = film(tmp_path / "a.mov", 50, fps=50, encoder="mjpeg")
     async with served(path, "rtpjpegpay") as url:
         frames, _ = await collect(RtspSource(url), 30, 20)
     assert {f.codec for f in frames} == {Codec.JPEG}
