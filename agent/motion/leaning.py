@@ -25,7 +25,8 @@ class LeaningEye:
     """Sees frames that lean on others; each look decodes those between the last look and this one.
 
     At most `share` of one core is spent on that, a second's worth may be saved up. When it is spent, the rest of
-    the group is left out; the next keyframe is always looked at. Deterministic but for that.
+    the group is left out, or what comes before there is enough again; the next keyframe is always looked at.
+    Deterministic but for that.
     """
 
     def __init__(self, share: float = SHARE) -> None:
@@ -106,7 +107,7 @@ class LeaningEye:
         except self._av.error.FFmpegError as e:
             self._fed = None
             raise ValueError(f"the {_NAMES[way[0].codec]} does not decode ({getattr(e, 'strerror', e)})") from None
-        self._fed = None if self._key_ns == self._skipped_ns else way[-1]
+        self._fed = way[-1]
         self.decoded += len(way)
         spent_s = time.thread_time() - begin
         self._credit_s = max(-SAVED_S, self._credit_s - spent_s)
