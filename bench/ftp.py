@@ -97,8 +97,10 @@ def _pyftpdlib(folder: str) -> None:
 async def _ours(kind: str, folder: Path) -> None:
     from agent.server.app import CameraServer, ServerSettings
     from agent.server.archive import Outcome
+    from agent.server.ingest import pictures
     from agent.server.ingest.pictures import Pictures
 
+    pictures.UPLOADS_PER_S = pictures.BURST = 10**9
     if kind == "bare":
 
         async def nowhere(self: Pictures, data: bytes) -> tuple[Outcome, bool]:

@@ -101,10 +101,7 @@ class Accounts:
         name = name.strip()
         if not NAME.match(name):
             raise ValueError("The name needs 1 to 60 letters.")
-        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-            raise ValueError(f"The password needs at least {MIN_PASSWORD} characters.")
-        if len(set(password)) < 4:
-            raise ValueError("The password needs at least 4 different characters.")
+        _check_password(password)
         salt = secrets.token_bytes(16)
         hashed = await self._hash(password, salt)
         row = (1 if role == OWNER else None, name, role, salt, hashed)
@@ -126,6 +123,21 @@ class Accounts:
             return None
         right = hmac.compare_digest(await self._hash(password, salt), expected)
         return found if right else None
+
+    async def change_password(self, id_: int, old: str, new: str) -> bool:
+        """False when the old one is wrong. Raises ValueError for a new one that will not do."""
+        account = self._accounts.get(id_)
+        if account is None or await self.check(account.name, old) is None:
+            return False
+        _check_password(new)
+        salt = secrets.token_bytes(16)
+        hashed = await self._hash(new, salt)
+        args = (salt, hashed, id_)
+        await self._index.write(
+            lambda tx: tx.conn.execute("UPDATE accounts SET salt=?, hash=? WHERE id=?", args).rowcount
+        )
+        self._secrets[id_] = (salt, hashed)
+        return True
 
     async def remove(self, id_: int) -> None:
         """Delete the account with its sessions, tokens, grants and invitations; its cameras first, by the caller."""
@@ -202,6 +214,13 @@ class Accounts:
     async def _hash(self, password: str, salt: bytes) -> bytes:
         async with self._one:
             return await asyncio.to_thread(_scrypt, password, salt)
+
+
+def _check_password(password: str) -> None:
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise ValueError(f"The password needs at least {MIN_PASSWORD} characters.")
+    if len(set(password)) < 4:
+        raise ValueError("The password needs at least 4 different characters.")
 
 
 def _sha(text: str) -> bytes:

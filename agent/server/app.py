@@ -290,7 +290,7 @@ class CameraServer:
                 base=base,
                 ftp_port=lambda: self.ftp_port or (self.port if self.settings.ftp else None),
             ),
-            People(self._accounts, self._cameras, self._tokens, base=base, log_out=people),
+            People(self._accounts, self._cameras, self._tokens, base=base, log_out=people, throttle=Throttle(clock)),
             Sharing(shares, self._cameras, catalog, self._streams, films, clock, pages.page),
             Commands(self._cameras),
             self._streams,

@@ -24,6 +24,7 @@ OPEN = {
     ("GET", "/s/{code}"),
     ("GET", "/s/{code}/picture.jpg"),
     ("GET", "/s/{code}/film.mjpeg"),
+    ("GET", "/s/{code}/film.mp4"),
     ("GET", "/api/v1/openapi.json"),
     ("GET", "/metrics"),
     ("GET", "/health"),

@@ -134,3 +134,14 @@ async def test_a_foreign_name_and_a_foreign_site_are_refused(start: Start, path:
     async with person(server) as eve:
         await eve.ask("GET", path, 421, headers={"Host": "evil.example"})
         await eve.ask("POST", path, 403, headers={"Origin": "http://evil.example"})
+
+
+async def test_a_password_is_changed_by_who_knows_it(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna, person(server) as again:
+        await anna.ask("PUT", "/api/v1/password", 403, json={"old": "wrong", "new": "another password"})
+        await anna.ask("PUT", "/api/v1/password", 400, json={"old": PASSWORD, "new": "short"})
+        await anna.ask("PUT", "/api/v1/password", 204, json={"old": PASSWORD, "new": "another password"})
+        await anna.ask("GET", "/api/v1/cameras", 401)
+        await again.ask("POST", "/login", 403, data={"user": "owner", "password": PASSWORD})
+        await again.ask("POST", "/login", data={"user": "owner", "password": "another password"})

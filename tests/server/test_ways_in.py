@@ -221,3 +221,13 @@ async def test_a_fast_camera_is_shown_ten_times_a_second_and_never_out_of_order(
                 except TimeoutError:
                     break
     assert 3 <= len(seen) <= (time.monotonic() - begin) * 10.6 + 3 and seen == sorted(set(seen))
+
+
+async def test_a_camera_that_floods_is_told_to_wait(server: CameraServer, keys: Keys) -> None:
+    url = f"http://127.0.0.1:{server.port}/v1/cam/porch/picture"
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
+        pictures = server._desk.of(server._cameras.get("porch"))  # type: ignore[arg-type]
+        while pictures.allowed():
+            pass
+        answer = await http.put(url, data=jpeg(1))
+        assert answer.status == 429 and answer.headers["Retry-After"] == "1"

@@ -373,8 +373,12 @@ class Commands:
         camera = self._camera
         if camera is None:
             return
+        pictures = self._ingest.desk.of(camera)
+        if not pictures.allowed():
+            self._reply(450, "Too many pictures at once.")
+            return
         try:
-            stored, whole = await self._ingest.desk.of(camera).upload(data)
+            stored, whole = await pictures.upload(data)
         except NotAPicture as e:
             if ended and 0 < len(data) <= TEST_BYTES and data.isascii():
                 self._reply(226, "A test file, I suppose; it works, and is not kept.")

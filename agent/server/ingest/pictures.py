@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 MAX_PICTURE_BYTES = 10 * 1024 * 1024
 MAX_WAITING_BYTES = 16 * 1024 * 1024
+UPLOADS_PER_S, BURST = 20, 100
 PERIOD_NS = 200_000_000
 RING_BYTES = 8 * 1024 * 1024
 
@@ -70,9 +71,20 @@ class Pictures:
         self._stores: set[asyncio.Task[Outcome]] = set()
         self._judging: asyncio.Task[None] | None = None
         self._due_ns = 0
+        self._allowance, self._allowed_ns = float(BURST), clock.monotonic_ns()
         self._recorder = Recorder(EventSettings(), self._emit, RING_BYTES)
         self._events = 0
         self._numbers: dict[int, int] = {}  # the recorder's number of an event: ours
+
+    def allowed(self) -> bool:
+        """Whether one more upload may come now: 20 a second, and 100 at once after a while without."""
+        now = self._clock.monotonic_ns()
+        self._allowance = min(BURST, self._allowance + (now - self._allowed_ns) / 1e9 * UPLOADS_PER_S)
+        self._allowed_ns = now
+        if self._allowance < 1:
+            return False
+        self._allowance -= 1
+        return True
 
     async def upload(self, data: bytes) -> tuple[Outcome, bool]:
         """One picture as a camera uploads it, and whether it is whole; what is cut off is stored as truncated.

@@ -62,8 +62,11 @@ class Upload:
         return web.json_response({"stored": stored}, status=201)
 
     async def _store(self, camera: Camera, data: bytes) -> Outcome:
+        pictures = self._desk.of(camera)
+        if not pictures.allowed():
+            raise web.HTTPTooManyRequests(text="too many pictures at once", headers={"Retry-After": "1"})
         try:
-            return (await self._desk.of(camera).upload(data))[0]
+            return (await pictures.upload(data))[0]
         except NotAPicture as e:
             raise web.HTTPUnsupportedMediaType(text=str(e)) from None
 

@@ -12,6 +12,7 @@ from agent.server.tokens import Tokens
 from agent.server.web import shapes
 from agent.server.web.access import Access, Routes, asking
 from agent.server.web.api import ROOT, body
+from agent.server.web.auth import Throttle
 from agent.server.web.openapi import Op
 
 
@@ -26,7 +27,9 @@ class People:
         *,
         base: Callable[[web.Request], str],
         log_out: Callable[[int], Awaitable[None]],
+        throttle: Throttle,
     ) -> None:
+        self._throttle = throttle
         self._accounts = accounts
         self._cameras = cameras
         self._tokens = tokens
@@ -49,6 +52,8 @@ class People:
         routes.add("POST", ROOT + "/tokens", account, self._new_token, new)
         revoke = Op("The token ends", status=204)
         routes.add("DELETE", ROOT + r"/tokens/{token:\d{1,15}}", account, self._revoke_token, revoke)
+        password = Op("Another password; ends all your sessions", status=204, body=shapes.NewPassword, errors=(429,))
+        routes.add("PUT", ROOT + "/password", account, self._password, password)
         everywhere = Op("End all your sessions", status=204)
         routes.add("POST", ROOT + "/logout-everywhere", account, self._everywhere, everywhere)
 
@@ -114,6 +119,22 @@ class People:
     async def _revoke_token(self, request: web.Request) -> web.Response:
         if not await self._tokens.revoke(int(request.match_info["token"]), asking(request).account):
             raise web.HTTPNotFound(text="no such token")
+        return web.Response(status=204)
+
+    async def _password(self, request: web.Request) -> web.Response:
+        wanted: shapes.NewPassword = await body(request, shapes.NewPassword)
+        account, address = asking(request).account, request.remote or ""
+        if wait_s := self._throttle.wait_s(address):
+            raise web.HTTPTooManyRequests(text="too many wrong passwords", headers={"Retry-After": str(wait_s)})
+        self._throttle.failed(address)
+        try:
+            changed = await self._accounts.change_password(account, wanted.old, wanted.new)
+        except ValueError as e:
+            raise web.HTTPBadRequest(text=str(e)) from None
+        if not changed:
+            raise web.HTTPForbidden(text="That is not your password.")
+        self._throttle.succeeded(address)
+        await self._log_out(account)
         return web.Response(status=204)
 
     async def _everywhere(self, request: web.Request) -> web.Response:

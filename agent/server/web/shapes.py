@@ -239,6 +239,13 @@ class PairingCode:
     code: Text
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPassword:
+    __pydantic_config__ = STRICT
+    old: str
+    new: str
+
+
 class PairedJson(TypedDict):
     """What an agent needs; the token is in no other place."""
 

@@ -126,6 +126,10 @@ $("new-token").addEventListener("submit", attempt(async (e) => {
   $("token-made").replaceChildren(el("p", {}, "It is shown only now:"), line(token));
   await tokens();
 }));
+$("new-password").addEventListener("submit", attempt(async (e) => {
+  await api("/password", sent("PUT", Object.fromEntries(new FormData(e.target))));
+  location.assign("/login");
+}));
 $("invite").addEventListener("click", attempt(() => invite({}, "invited")));
 $("everywhere").addEventListener("click", attempt(async () => {
   await api("/logout-everywhere", { method: "POST" });

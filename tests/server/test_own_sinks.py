@@ -1,0 +1,53 @@
+"""Our own agent's ways out into our own server: by FTP as any camera, and by HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.hub import Hub
+from agent.outbox import MemoryOutbox
+from agent.sinks import Feed
+from agent.sinks.ftp import FtpSink
+from agent.sinks.http import HttpSink
+from tests.server.conftest import Start
+from tests.server.pictures import put_event
+from tests.server.test_ftp import files
+from tests.server.test_ways_in import stored
+
+__all__ = ["files"]
+
+
+@pytest.mark.parametrize("way", ["ftp", "ftp active", "ftps", "http"])
+async def test_an_event_arrives_whole(start: Start, files: tuple[str, str], tmp_path: Path, way: str) -> None:
+    tls = {"tls_cert": files[0], "tls_key": files[1]} if way == "ftps" else {}
+    server = await start(notes={}, ftp_port=0, **tls)
+    keys = await server.issue_keys("porch")
+    box = MemoryOutbox("porch")
+    pictures = put_event(box, 1, time.time_ns())
+    sink: FtpSink | HttpSink
+    if way == "http":
+        sink = HttpSink(url=f"http://127.0.0.1:{server.port}", token=keys.token)
+    else:
+        sink = FtpSink(
+            url=f"ftp://127.0.0.1:{server.ftp_port}/cam",
+            username=keys.login,
+            password=keys.password,
+            tls="explicit" if way == "ftps" else "none",
+            ca_file=files[0] if way == "ftps" else None,
+            active=way == "ftp active",
+            clips="pictures",
+            records=False,
+        )
+    task = asyncio.create_task(sink.run(Feed("porch", box, Hub())))
+    async with asyncio.timeout(30):
+        while len(await stored(server)) < len(pictures):
+            assert not task.done(), task.exception()
+            await asyncio.sleep(0.05)
+        await box.drained()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sorted(data for data, _ in await stored(server)) == sorted(pictures)
