@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from agent import motion
+from agent import discover, motion
 from agent.errors import AgentError
 from agent.frame import Frame
 from agent.media import jpeg
@@ -141,6 +141,7 @@ async def choices() -> dict[str, Any]:
     info = Picamera2.global_camera_info()[0]
     by_id, _, _ = await run(3, camera=info["Id"])
     by_model, _, _ = await run(3, camera=info["Model"])
+    told = [(c.way, c.name, c.where, c.yaml) for c in await discover.find(10.0, ["libcamera"])]
     _, number, _ = await run(3, camera=7)
     _, name, _ = await run(3, camera="imx999")
     _, hardware, _ = await run(3, encoder="hardware")
@@ -149,6 +150,7 @@ async def choices() -> dict[str, Any]:
     )
     return {
         "found": [len(by_id), len(by_model)],
+        "told": told,
         "refused": [number, name, hardware],
         "flipped": [len(flipped), odd],
     }

@@ -89,6 +89,7 @@ def test_a_camera_that_does_not_open_is_tried_again(pi: Any) -> None:
 def test_cameras_by_id_and_what_this_one_cannot(pi: Any) -> None:
     seen = pi["choices"]
     assert min(seen["found"]) >= 3 and seen["flipped"][0] >= 3
+    assert seen["told"] == [["libcamera", "virtual", "Virtual0", "{type: picamera, camera: 0}"]]
     number, name, hardware = seen["refused"]
     assert number == "PermanentError: picamera://7: no such camera (there is: 0 virtual Virtual0)"
     assert "picamera://imx999: no such camera" in name and "no hardware encoder" in hardware
