@@ -18,6 +18,7 @@ class Line:
         self.cut_after: int | None = None
         self.cuts = 0
         self.brought = 0
+        self.connections = 0
         self.held = False
         self.to = port
         self.ends: set[_End] = set()
@@ -64,6 +65,7 @@ class _End(asyncio.Protocol):
         self.transport = transport
         self.line.ends.add(self)
         if self.client:
+            self.line.connections += 1
             task = asyncio.ensure_future(self._connect())
             self.line.tasks.add(task)
             task.add_done_callback(self.line.tasks.discard)

@@ -22,6 +22,7 @@ from agent.sinks.httpline import retry_after
 from tests.server.conftest import server, start
 from tests.server.pictures import put_event
 from tests.sinks.answers import Scripted
+from tests.sinks.line import Line
 from tests.sinks.programs import nginx
 from tests.sinks.runs import running
 
@@ -50,6 +51,18 @@ async def test_an_event_arrives_byte_for_byte(server: CameraServer) -> None:
     stored = files(server, box)
     assert {int(name.split(".")[0]): data for name, data in stored.items()} == sent
     assert {n.split(".")[1] for n in stored} == {"json", "clip"}
+
+
+async def test_everything_goes_over_one_connection(server: CameraServer) -> None:
+    box = MemoryOutbox("porch")
+    token = await server.issue_token("porch")
+    for size in (100, 200_000, 1_500_000, 300):
+        still(box, size)
+    async with Line(server.port) as line:
+        async with running(HttpSink(url=f"http://127.0.0.1:{line.port}", token=token), box) as run:
+            await run.drained()
+        assert line.connections == 1
+    assert len(files(server, box)) == 4
 
 
 async def test_losses_are_declared_and_what_is_there_is_not_sent_again(server: CameraServer) -> None:
