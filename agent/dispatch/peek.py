@@ -155,12 +155,17 @@ def http_answer(status: int, body: str = "", kind: str = "text/plain") -> bytes:
     return f"{head}Connection: close\r\n\r\n{body}".encode()
 
 
-def describe(seen: Seen) -> str:
-    """The bytes in a few words, for the record: protocol and what a rule could have gone by."""
+def describe(seen: Seen, path: bool = False) -> str:
+    """The bytes in a few words, for the record: protocol and what a rule could have gone by.
+
+    Of an HTTP path the first part only, unless `path`: links with secrets shall not get into logs.
+    """
     head, hello = seen.http, seen.tls
     if isinstance(head, Head):
         kind = "WebSocket" if head.websocket else "HTTP"
-        return f"{kind} {head.method} {_short(head.host or '-')}{_short(head.path)}"
+        first, slash, rest = head.path[1:].partition("/")
+        shown = head.path if path or not rest else f"/{first}{slash}…"
+        return f"{kind} {head.method} {_short(head.host or '-')}{_short(shown)}"
     if isinstance(hello, tlshello.Hello):
         return f"TLS for '{_short(hello.sni)}'" + (f" alpn {_short(','.join(hello.alpn))}" if hello.alpn else "")
     if not seen.data:
@@ -189,7 +194,7 @@ def explain(
     now = verdict(False, False)
     shown = data[:cap_bytes]
     seen = Seen(shown[now.skip :], False, False, len(data) >= cap_bytes, now.peer)
-    lines = [f"{len(data)} bytes: {describe(seen)}"]
+    lines = [f"{len(data)} bytes: {describe(seen, path=True)}"]
     if now.skip:
         lines.append(f"PROXY header of {now.skip} bytes: the client is {now.peer}")
     for number, route in enumerate(routes, 1):

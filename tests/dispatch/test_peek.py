@@ -191,6 +191,14 @@ def test_explain_shows_each_rule() -> None:
     assert "the client is 203.0.113.7:4711" in explain(ROUTES, V1, PROXY_PEER, proxy_from=PROXIES)
 
 
+def test_a_secret_in_a_path_is_not_recorded() -> None:
+    data = b"GET /setup/Secret?key=Secret HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Secret\r\n\r\n"
+    for routes in (CATCH_ALL, ROUTES):
+        why = decide(routes, data).why
+        assert "x/setup/…" in why and "Secret" not in why
+    assert "/setup/Secret" in explain(ROUTES, data)
+
+
 def test_descriptions_are_short_and_printable() -> None:
     target = b"/a" + bytes(range(0x80, 0xFF)) * 20
     seen = Seen(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n", False, False, False, Peer())
