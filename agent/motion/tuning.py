@@ -10,7 +10,7 @@ class Tuning:
     """Grey levels are of 0..255, times in seconds, lengths and areas in pixels of the small plane."""
 
     # A pixel differs
-    floor: float = 6.0
+    floor: float = 5.0
     """only by more grey levels than this"""
     weber: float = 0.06
     """and by more than this share of its own brightness: contrast grows with light"""
