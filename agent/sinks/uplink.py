@@ -27,9 +27,9 @@ SILENCE_S = 45.0
 STUCK_S = 8.0
 LOOK_S = 1.0
 PING_S = 20.0
-RESTART_S = 30.0
 WINDOW_BYTES = 4 * 1024 * 1024
 RESTARTS = (1001, 1012)
+REPLACED_S = 5.0
 
 
 class Session:
@@ -116,7 +116,8 @@ class Session:
         if code == 4401:
             return PermanentError(f"{self._label}: the server refuses the token (4401)")
         if code == 4408:
-            return PermanentError(f"{self._label}: another agent came with the same spool (4408); is it a copy?")
+            why = "another session of this spool replaced it (4408): a copy, or a line that doubles?"
+            return TransientError(f"{self._label}: {why}", REPLACED_S)
         if code == 4410:
             return GoneError(f"{self._label}: the server says that this camera was deleted (4410)")
         if code in RESTARTS:

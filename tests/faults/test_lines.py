@@ -51,6 +51,7 @@ class Pair:
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self.health = Health()
+        self.hub = Hub()
         self.ended = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -71,7 +72,7 @@ class Pair:
 
     def send(self, spool: Spool, health: Health) -> None:
         url = f"ws://127.0.0.1:{self.proxy.port}"
-        feed = Feed("cam1", spool.outbox("a"), Hub(), lambda: health.worked("test", Hasty()))
+        feed = Feed("cam1", spool.outbox("a"), self.hub, lambda: health.worked("test", Hasty()))
         sink = WebSocketSink(url=url, token=self.token)
         job = supervise("test", lambda: sink.run(feed), health, clock=Hasty(), rng=random.Random(3))
         self._tasks.append(asyncio.create_task(job))

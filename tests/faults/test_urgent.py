@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.frame import ItemType, Worth
+from agent.frame import Codec, Frame, ItemType, Worth
+from agent.media import clip
 from tests.e2e.product import stored_frames
 from tests.faults.rig import ROOT
 from tests.faults.test_lines import MIB, Pair, pair
@@ -84,3 +85,47 @@ async def test_a_camera_smashed_a_second_after_the_event_fired(tmp_path: Path) -
         results.append(await smash(tmp_path / str(i)))
     print("newest frame stored before the cut:", sorted(ms for _, _, ms in results), "ms")
     assert all(wanted > 25 and not missing for wanted, missing, _ in results), results
+
+
+async def test_after_an_outage_live_is_back_at_once_and_the_backlog_drains_fast(tmp_path: Path) -> None:
+    away_s, fps, size = float(os.environ.get("OUTAGE_S", "40")), 15, 30_000
+    async with pair(tmp_path) as one:
+        capturing = True
+
+        async def capture() -> None:
+            index = 0
+            while capturing:
+                frame = Frame(Codec.JPEG, b"\xff\xd8" + os.urandom(size), True, index, time.time_ns(), index)
+                one.hub.publish(frame)
+                if index % 4 == 0:
+                    one.spool.put(ItemType.CLIP, 1, frame.wall_ns, clip.pack((frame,) * 4), Worth.HEAD)
+                index += 1
+                await asyncio.sleep(1 / fps)
+
+        camera = asyncio.create_task(capture())
+        await asyncio.sleep(2)
+        await one.server.close()
+        await asyncio.sleep(away_s)
+        backlog = one.spool.outbox("a").backlog().waiting_bytes
+        await one.serve()
+        one.proxy._to = one.server.port
+        there = one.server._cameras.get("cam1")
+        assert there is not None
+        with there.hub.subscribe() as frames:
+            while not one.health.up:
+                await asyncio.sleep(0.01)
+            back = time.monotonic()
+            await frames.get()
+            live_s = time.monotonic() - back
+            while (left := one.spool.outbox("a").backlog()).waiting_items > 2:
+                await asyncio.sleep(0.1)
+            drained_s = time.monotonic() - back
+        factor = backlog / drained_s / (fps * size)
+        print(f"outage {away_s:.0f} s: live after {live_s:.2f} s, {backlog / 1e6:.0f} MB in {drained_s:.1f} s")
+        print(f"the backlog drained at {factor:.1f} times the rate of capture")
+        capturing = False
+        await camera
+        assert left.missing == {} and await one.arrived()
+        found = await one.end()
+        assert found["ok"] and found["told"] == 0, found
+        assert live_s <= 2.0 and factor >= 5.0
