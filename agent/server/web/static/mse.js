@@ -1,4 +1,5 @@
 // H.264 and H.265 live: the server's endless fragmented MP4, fed to a <video> through MediaSource.
+const Source = window.MediaSource ?? window.ManagedMediaSource; // iPhones have the latter only
 const KEEP_S = 20, LATE_S = 1.5, EDGE_S = 0.15;
 
 /** One stretch of live film in `video`; `run` resolves when it ends, and throws an Error in words for people. */
@@ -13,11 +14,12 @@ export class LiveFilm {
     const answer = await fetch(this.url, { signal: this.cut.signal });
     if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || answer.statusText);
     const type = answer.headers.get("Content-Type");
-    if (!window.MediaSource?.isTypeSupported(type)) {
+    if (!Source?.isTypeSupported(type)) {
       this.stop();
       throw new Error(`This browser cannot play what this camera sends (${type.match(/codecs="([^"]*)"/)?.[1] ?? type}).`);
     }
-    const source = new MediaSource();
+    const source = new Source();
+    this.video.disableRemotePlayback = true; // a managed source asks for it
     const address = URL.createObjectURL(source);
     try {
       this.video.src = address;
