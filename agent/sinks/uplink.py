@@ -185,10 +185,11 @@ class Session:
     async def _tell(self) -> None:
         """Declare what is given up, now and while the session lasts."""
         while True:
-            for gap in self._feed.outbox.dropped():
+            gaps = self._feed.outbox.dropped()
+            for gap in gaps:
                 if gap not in self._told:
-                    self._told.add(gap)
                     await self._drop(*gap)
+            self._told = set(gaps)
             await asyncio.sleep(LOOK_S)
 
     async def _send_items(self) -> None:
