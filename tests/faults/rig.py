@@ -85,6 +85,7 @@ class Rig:
         self.count = promised(self.ledger)
         if not self.alive("server"):
             self.start("server")
+        self.listening()  # an agent that has nothing left ends at once: there shall be a store to judge
         self.start("agent")
         try:
             return self.processes["agent"].wait(timeout_s) == 0
