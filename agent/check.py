@@ -50,6 +50,9 @@ async def _camera(camera: CameraConfig) -> Line:
         notes = await source.look() if isinstance(source, Looking) else []
     except AgentError as e:
         return Line(f"{camera.name}: {e}", _code(e))
+    if camera.privacy.masks and m.codec is not Codec.JPEG:
+        why = f"privacy masks need JPEGs, not {m.codec.name}: set reencode: true at its source (or codec: mjpeg)"
+        return Line(f"{camera.name}: {source.label}: {why}", exits.CONFIG)
     size = f"{m.size[0]}x{m.size[1]}" if m.size else "of a size that it does not tell"
     text = f"{size}, {m.fps:.1f} fps, {m.mean_bytes / 1000:.0f} kB a picture"
     if m.codec is not Codec.JPEG:

@@ -53,7 +53,8 @@ class Painted:
         def paint_and_publish(frame: Frame) -> None:
             if frame.codec is not Codec.JPEG:
                 codec = frame.codec.name
-                raise PermanentError(f"{self.label}: privacy masks need a camera that sends JPEGs, not {codec}")
+                why = f"privacy masks need a camera that sends JPEGs, not {codec}: set reencode: true (or codec: mjpeg)"
+                raise PermanentError(f"{self.label}: {why}")
             try:
                 data = paint(frame.data, self._masks)
             except ValueError as e:

@@ -16,10 +16,13 @@ import numpy as np
 import pytest
 
 from agent import sources
+from agent.app import AgentConfig, CameraConfig
+from agent.check import check_all
 from agent.errors import ConfigError, PermanentError, TransientError, UsageError
 from agent.frame import Codec, Frame
 from agent.media import h264, jpeg
 from agent.media.film import Unit
+from agent.privacy import PrivacySettings
 from agent.sources.file import FileSource
 from agent.sources.rtsp import RtspSource
 from tests.fakes.rtsp import RtspCamera
@@ -239,6 +242,20 @@ async def test_coded_anew_each_picture_is_a_jpeg_of_the_same(tmp_path: Path) -> 
     assert error is None and all(f.codec is Codec.JPEG and f.keyframe for f in frames)
     images = [cv2.imdecode(np.frombuffer(f.data, np.uint8), cv2.IMREAD_GRAYSCALE) for f in frames[:30]]
     assert places(images) == pytest.approx([n * 4 for n in range(10, 40)], abs=2)
+
+
+async def test_privacy_masks_are_refused_by_check_unless_it_is_coded_anew(clip: list[Unit]) -> None:
+    masks = PrivacySettings(masks=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),))
+    async with RtspCamera(clip) as camera:
+        said: list[str] = []
+        plain = CameraConfig("gate", RtspSource(camera.url), privacy=masks)
+        assert await check_all(AgentConfig((plain,)), said.append) == 78
+        assert "privacy masks need JPEGs, not H264: set reencode: true" in said[0]
+        anew = CameraConfig("gate", RtspSource(camera.url, reencode=True), privacy=masks)
+        assert await check_all(AgentConfig((anew,)), said.append) == 0
+        frames, _ = await collect(anew.way_in(), 5, 20)
+    assert all(jpeg.inspect(f.data).width == 320 for f in frames)
+    assert cv2.imdecode(np.frombuffer(frames[0].data, np.uint8), cv2.IMREAD_GRAYSCALE).max() < 20
 
 
 @pytest.fixture(scope="module")
