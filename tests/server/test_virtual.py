@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,3 +167,20 @@ async def test_a_thousand_cameras_come_and_go(start: Start) -> None:
         assert len(asyncio.all_tasks()) <= before[1] + 2
         assert not list((server.settings.store_path / "items").iterdir())
         assert list(traces(server.settings.store_path, NAME)) == []
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="NO ffmpeg: the line for it is NOT tested")
+async def test_the_line_for_ffmpeg_works_as_it_stands(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        made = await who.add("porch", events="pause")
+        words = made["lines"]["ffmpeg"].split()
+        at = words.index("SOURCE")
+        words[at - 1 : at + 1] = ["-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=5", "-t", "3"]
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        said = (await process.communicate())[0].decode(errors="replace")
+        assert process.returncode == 0, said
+        [event] = (await who.ask("GET", "/api/v1/events"))["events"]
+        assert event["frames"] >= 14

@@ -97,7 +97,8 @@ class Routes:
         if method == "GET":
             self._app.router.add_get(path, guarded, allow_head=True)
         else:
-            self._app.router.add_route(method, path, guarded)
+            expect = _expect_login if access is Access.TOKEN else None
+            self._app.router.add_route(method, path, guarded, expect_handler=expect)
 
     def _admit(self, request: web.Request, access: Access) -> None:
         """Raise unless whoever asks may; a camera that they may not see is not there."""
@@ -114,6 +115,16 @@ class Routes:
             camera is not None and access is Access.MANAGE and not self._rules.may(who, camera, True)
         ):
             raise web.HTTPForbidden(text="you may not do this")
+
+
+async def _expect_login(request: web.Request) -> None:
+    """Refuse an upload that waits for our 100 before it begins: ffmpeg learns so that it has to log in."""
+    if "Authorization" not in request.headers:
+        raise web.HTTPUnauthorized(text="log in first", headers={"WWW-Authenticate": 'Basic realm="camera"'})
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text="only 100-continue is known")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer itself has not begun
 
 
 def asking(request: web.Request) -> Who:
