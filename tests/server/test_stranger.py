@@ -143,3 +143,21 @@ async def test_what_is_declared_missing_was_missing(server: CameraServer) -> Non
     rows = await server._archive.index.read(lambda conn: conn.execute("SELECT first, last FROM dropped").fetchall())
     assert sorted(map(tuple, rows)) == [(1, 2), (4, 5)]
     await me.close()
+
+
+async def test_a_frame_that_is_not_masked_ends_the_session(server: CameraServer) -> None:
+    token = await server.issue_token("porch")
+    for before in (True, False):
+        me = await Stranger.connect(server.port, "porch", token)
+        if before:
+            me.say(t="hello", agent="stranger", spool=os.urandom(8).hex(), next=1)
+            await me.hear("welcome")
+        picture = b"\xff\xd8" + bytes(70_000)
+        me.part(1, picture, 0, len(picture)) if before else None
+        text = json.dumps({"t": "dropped"}).encode()
+        me.writer.write(bytes([0x81, len(text)]) + text)
+        async with asyncio.timeout(10):
+            while (got := await me.receive())[0] != 8:
+                pass
+        assert int.from_bytes(got[1][:2], "big") == 1002 and b"masked" in got[1]
+        await me.close()

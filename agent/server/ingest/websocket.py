@@ -18,6 +18,7 @@ from agent.server.cameras import Camera, Cameras
 from agent.server.ingest import Intake
 from agent.server.ingest.admission import admit
 from agent.server.ingest.assembly import Assembly
+from agent.server.ingest.masked import Masked
 from agent.server.ingest.requests import Requests
 from agent.server.ledger import MAX_SEQ
 
@@ -64,11 +65,12 @@ class Uplink:
         if not _speaks(request) or not ws.can_prepare(request):
             raise _upgrade_required()
         await ws.prepare(request)
-        await self._serve(ws, camera)
+        await self._serve(ws, camera, request)
         return ws
 
-    async def _serve(self, ws: web.WebSocketResponse, camera: Camera) -> None:
+    async def _serve(self, ws: web.WebSocketResponse, camera: Camera, request: web.Request) -> None:
         session = Session(ws, camera, self._intake, self._clock, self._cameras.spread_s())
+        Masked.require(request, lambda: session.end(MALFORMED, "a frame that is not masked"))
         task = asyncio.current_task()
         assert task is not None
         self._handlers.add(task)
