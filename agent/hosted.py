@@ -103,10 +103,6 @@ class Store:
         code = await Pairing(self.archive.index, clock).create(keys.name)
         return handover(keys, self.base(), self.settings.ftp_at, code, view)
 
-    def ftp_port(self) -> int | None:
-        """Where FTP is taken: at a port of its own, or at the server's."""
-        return self.settings.ftp_port or (self.settings.port if self.settings.ftp else None)
-
     def base(self) -> str:
         """The server's address as far as it is known here."""
         if self.settings.public_url:
