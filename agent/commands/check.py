@@ -9,6 +9,7 @@ import click
 
 from agent import exits
 from agent.commands.common import configuration, log_to_stderr, run_async
+from agent.commands.password import password_option, with_password
 
 
 @click.command()
@@ -17,7 +18,10 @@ from agent.commands.common import configuration, log_to_stderr, run_async
 @click.option("--to", help="Without a file: the camera server.")
 @click.option("--name", default="camera", help="Without a file: the camera's name on the server.")
 @click.option("--offline", is_flag=True, help="Stop after reading the file.")
-def check(path: Path | None, source: str | None, to: str | None, name: str, offline: bool) -> None:
+@password_option
+def check(
+    path: Path | None, source: str | None, to: str | None, name: str, offline: bool, password_file: str | None
+) -> None:
     """Read the configuration, then really connect each camera and sink once."""
     from agent.check import check_all
     from agent.console import count
@@ -31,4 +35,5 @@ def check(path: Path | None, source: str | None, to: str | None, name: str, offl
         return await check_all(settings, click.echo)
 
     log_to_stderr("error")
+    source = with_password(source, password_file) if source else None
     sys.exit(run_async(work()))

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from agent.commands.common import announce, configuration, log_to_stderr, on_signals, run_async
+from agent.commands.password import password_option, with_password
 
 
 @click.command()
@@ -16,7 +17,8 @@ from agent.commands.common import announce, configuration, log_to_stderr, on_sig
 @click.option("--source", help="Without a file: the camera.")
 @click.option("--to", help="Without a file: where to, ws://:TOKEN@host:port, http, ftp or a directory.")
 @click.option("--name", default="camera", show_default=True, help="Without a file: the camera's name on the server.")
-def run(path: Path | None, source: str | None, to: str | None, name: str) -> None:
+@password_option
+def run(path: Path | None, source: str | None, to: str | None, name: str, password_file: str | None) -> None:
     """The agent as a service, on one or several cameras."""
     from agent import app
 
@@ -35,4 +37,5 @@ def run(path: Path | None, source: str | None, to: str | None, name: str) -> Non
             await agent.close()
 
     log_to_stderr()
+    source = with_password(source, password_file) if source else None
     run_async(service())

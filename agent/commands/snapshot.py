@@ -10,6 +10,7 @@ import click
 
 from agent import exits
 from agent.commands.common import die, log_to_stderr, run_async
+from agent.commands.password import password_option, with_password
 from agent.errors import AgentError, UsageError
 
 
@@ -18,7 +19,8 @@ from agent.errors import AgentError, UsageError
 @click.option("-o", "--output", required=True, help="The file to write; - for standard output.")
 @click.option("--after", "after_s", type=click.FloatRange(0, 60), default=0.5, show_default=True, metavar="SECONDS")
 @click.option("--timeout", "limit_s", type=click.FloatRange(0.5, 600), default=15.0, show_default=True)
-def snapshot(source: str, output: str, after_s: float, limit_s: float) -> None:
+@password_option
+def snapshot(source: str, output: str, after_s: float, limit_s: float, password_file: str | None) -> None:
     """Write one picture of SOURCE (as `watch` takes it), as the camera coded it.
 
     It is taken --after so many seconds of pictures, because exposure takes its time to settle.
@@ -28,7 +30,7 @@ def snapshot(source: str, output: str, after_s: float, limit_s: float) -> None:
 
     log_to_stderr("error")
     try:
-        camera = sources.from_text(source)
+        camera = sources.from_text(with_password(source, password_file))
     except AgentError as e:
         die(e)
         raise

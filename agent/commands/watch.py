@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agent.commands.common import duration, log_to_stderr, on_signals, run_async
+from agent.commands.password import password_option, with_password
 
 
 @click.command()
@@ -18,6 +19,7 @@ from agent.commands.common import duration, log_to_stderr, on_signals, run_async
 @click.option("--local", is_flag=True, help="Serve this machine only, not the LAN.")
 @click.option("--sensitivity", type=click.IntRange(1, 10), default=5, show_default=True)
 @click.option("--no-motion", is_flag=True, help="Live view only; record nothing.")
+@password_option
 def watch(
     source: str,
     for_s: float,
@@ -27,6 +29,7 @@ def watch(
     local: bool,
     sensitivity: int,
     no_motion: bool,
+    password_file: str | None,
 ) -> None:
     """One-shot surveillance with a page to look at; nothing is left behind unless --keep says so.
 
@@ -34,6 +37,7 @@ def watch(
     dcs920://user:password@host[:port], or a webcam number. Without one: the first camera found, else the demo scene.
     """
     log_to_stderr("warning")
+    source = with_password(source, password_file)
     from agent.motion import MotionSettings
     from agent.watch import Watch, WatchOptions
 
