@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.rig import ROOT, Plug, Rig, no_plug, rig
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="session")
