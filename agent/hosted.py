@@ -131,8 +131,13 @@ class Store:
 
 
 @asynccontextmanager
-async def opened(settings: ServerSettings) -> AsyncIterator[Store]:
-    """The server's store, for commands. Raises UsageError when it cannot be written."""
+async def opened(settings: ServerSettings, *, make: bool = False) -> AsyncIterator[Store]:
+    """The server's store, for commands; with `make` a new one if there is none.
+
+    Raises UsageError when it cannot be written (73), and when there is none (66).
+    """
+    if not make and not Archive.there(settings.store_path):
+        raise UsageError(f"there is no server's store in {settings.store_path}", NO_CAMERA)
     archive = Archive(settings.store_path)
     try:
         cameras = Cameras(archive, News(), SystemClock())

@@ -299,7 +299,7 @@ class Watch:
                 kind, camera, {"since": cloudevents.rfc3339(what.wall_ns)}, what.end_ns or time.time_ns()
             )
             return
-        page = f"http://127.0.0.1:{self._port}/"
+        page = f"http://127.0.0.1:{self._port}/#event={camera}/{what.event}"
         if isinstance(what, Opened):
             boxes = [[round(v, 4) for v in (b.x, b.y, b.w, b.h)] for b in what.decision.boxes]
             data = {

@@ -56,7 +56,7 @@ def virtual_add(
             events=events,
             pull=pull,
         )
-        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+        async with hosted.opened(hosted.load(path, None, store).server, make=True) as opened:
             return await opened.add(name, chosen)
 
     made = run_async(work())

@@ -198,7 +198,7 @@ class CameraServer:
         archive = Archive(root, durable=self._durable, clock=self._clock, max_bytes=self.settings.limit_bytes)
         archive.clear_incoming()
         self._archive = archive
-        self._news = News()
+        self._news = News(self._clock)
         self._accounts = Accounts(archive.index, self._clock)
         await self._accounts.load()
         self._cameras = Cameras(archive, self._news, self._clock)

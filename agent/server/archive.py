@@ -64,6 +64,11 @@ class Archive:
     `durable=False` leaves out every sync. Raises UsageError (exit 73) where `root` cannot be written.
     """
 
+    @staticmethod
+    def there(root: Path) -> bool:
+        """Whether `root` is a store, be it one without an index."""
+        return (root / "items").is_dir()
+
     def __init__(
         self,
         root: Path,

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from agent import cloudevents
+from agent.clock import Clock, SystemClock
+
 DEPTH = 100
+TYPES = {"event": "event.changed", "camera": "camera.changed"}
+DELETED = "camera.deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One piece of news; `body` is its CloudEvent, the same for all who listen."""
+
+    kind: str
+    camera: str
+    body: str
+    deleted: bool = False
 
 
 class Listener:
@@ -15,16 +31,17 @@ class Listener:
 
     def __init__(self, news: News) -> None:
         self._news = news
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque(maxlen=DEPTH)
+        self._waiting: deque[Told | None] = deque(maxlen=DEPTH)
         self._ready = asyncio.Event()
         self.missed = 0
 
-    def tell(self, kind: str, what: dict[str, Any]) -> None:
+    def tell(self, what: Told | None) -> None:
         self.missed += len(self._waiting) == DEPTH
-        self._waiting.append((kind, what))
+        self._waiting.append(what)
         self._ready.set()
 
-    async def get(self) -> tuple[str, dict[str, Any]]:
+    async def get(self) -> Told | None:
+        """The next piece of news; None when there will be no more."""
         while not self._waiting:
             self._ready.clear()
             await self._ready.wait()
@@ -39,14 +56,27 @@ class Listener:
 
 
 class News:
-    """Kinds: `event` (opened, grew, closed) and `camera` (came, went)."""
+    """Kinds: `event` (opened, grew, closed) and `camera` (came, went, changed, deleted)."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.listeners: set[Listener] = set()
+        self._clock = clock or SystemClock()
 
     def listen(self) -> Listener:
         return Listener(self)
 
     def tell(self, kind: str, what: dict[str, Any]) -> None:
+        """`what` is the event's or the camera's record, as the API has it."""
+        if not self.listeners:
+            return
+        camera = str(what["camera" if kind == "event" else "name"])
+        deleted = kind == "camera" and what.get("state") == "deleted"
+        type_ = DELETED if deleted else TYPES[kind]
+        body = cloudevents.event(type_, camera, what, wall_ns=self._clock.wall_ns())
         for listener in self.listeners:
-            listener.tell(kind, what)
+            listener.tell(Told(kind, camera, body, deleted))
+
+    def close(self) -> None:
+        """Tell all listeners that there is no more."""
+        for listener in self.listeners:
+            listener.tell(None)

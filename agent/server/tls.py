@@ -6,15 +6,14 @@ import os
 import ssl
 
 from agent.errors import UsageError
-
-NO_INPUT = 66
+from agent.exits import CONFIG
 
 
 class Tls:
     """`pages` for HTTP and FTP's control connections, `data` for FTP's uploads.
 
     Session tickets are off for data: a client that only writes never reads them, and its close then resets the
-    connection before the last bytes are read. Raises UsageError naming the file that cannot be used.
+    connection before the last bytes are read. Raises UsageError (78) naming the file that cannot be used.
     """
 
     def __init__(self, cert: str, key: str) -> None:
@@ -36,6 +35,6 @@ class Tls:
                 context.load_cert_chain(*self._files)
         except (OSError, ssl.SSLError) as e:
             name = getattr(e, "filename", None) or " and ".join(self._files)
-            raise UsageError(f"cannot use the TLS files: {name}: {e.strerror or e}", NO_INPUT) from None
+            raise UsageError(f"cannot use the TLS files: {name}: {e.strerror or e}", CONFIG) from None
         self._seen = seen
         return True

@@ -29,7 +29,12 @@ from tests.server.test_ways_in import stored
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A certificate for 127.0.0.1 and its key."""
-    folder = tmp_path_factory.mktemp("tls")
+    return certificate(tmp_path_factory.mktemp("tls"))
+
+
+def certificate(folder: Path) -> tuple[str, str]:
+    """A new one in `folder`; skips where it cannot be made."""
+    folder.mkdir(exist_ok=True)
     cert, key = folder / "cert.pem", folder / "key.pem"
     if not shutil.which("openssl"):
         pytest.skip("NO openssl: TLS is NOT tested")

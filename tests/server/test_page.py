@@ -116,6 +116,29 @@ async def test_a_phone_shows_all_of_it(server: CameraServer, page: Page, agent: 
     assert top and out and abs(top["y"] + top["height"] / 2 - out["y"] - out["height"] / 2) < 20, "one row"
 
 
+async def test_a_link_opens_its_event(server: CameraServer, page: Page, agent: Agent) -> None:
+    complaints = await enter(page, server)
+    now = time.time_ns()
+    for number in (1, 2, 3):
+        put_event(agent.box, number, now + number * 2_000_000_000)
+    await until(page, "document.querySelectorAll('.event').length === 3")
+    await page.goto("about:blank")
+    await page.goto(server.urls()[0] + "#event=porch/2")
+    await until(page, "document.getElementById('player').open && window.cameraAgent.shown !== undefined")
+    second = await page.evaluate("fetch('/api/v1/events').then((r) => r.json()).then((p) => p.events[1])")
+    shown = await page.evaluate("cameraAgent.shown.url")
+    full = await page.evaluate(f"fetch('/api/v1/events/{second['id']}').then((r) => r.json())")
+    assert second["number"] == 2 and shown in [item["url"] for item in full["items"]]
+    await page.keyboard.press("Escape")
+    await until(page, "!document.getElementById('player').open && location.hash === ''")
+    await page.evaluate(f"location.hash = '#event={second['id']}'")
+    await until(page, "document.getElementById('player').open")
+    await page.keyboard.press("Escape")
+    await page.evaluate("location.hash = '#event=porch/77'")
+    await until(page, "document.getElementById('notes').textContent.includes('not here')")
+    assert complaints == []
+
+
 async def test_event_appears_and_plays(server: CameraServer, page: Page, agent: Agent) -> None:
     complaints = await enter(page, server)
     await page.get_by_text("Nothing has moved yet").wait_for()

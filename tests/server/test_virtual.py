@@ -130,6 +130,9 @@ async def test_the_commands(tmp_path: Path) -> None:
         assert process.returncode == code, said
         return said
 
+    for args in (("list",), ("show", "porch"), ("delete", "porch")):
+        assert "no server's store" in await run(*args, code=66)
+    assert not (tmp_path / "store").exists(), "who only asks makes none"
     made = json.loads(await run("add", "porch", "--ends", "24h", "--keep", "--quota", "5GB", "--json"))
     assert made["upload_url"].endswith("/v1/cam/porch/picture/")
     assert "ends in 24 h" in await run("list")

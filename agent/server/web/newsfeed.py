@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 
 from aiohttp import web
@@ -13,11 +12,10 @@ from agent.server.news import Listener, News
 from agent.server.web.access import Rules, asking
 
 BEAT_S = 15.0
-END = "end"
 
 
 class NewsFeed:
-    """`GET /api/v1/news`; each hears of the cameras that they may see, as long as they are logged in."""
+    """`GET /api/v1/news`, CloudEvents; each hears of the cameras that they may see, as long as they are logged in."""
 
     def __init__(self, news: News, rules: Rules, visible: Callable[[Who], list[str]]) -> None:
         self._news = news
@@ -42,21 +40,19 @@ class NewsFeed:
         while (who := self._rules.who(request)) is not None:
             try:
                 async with asyncio.timeout(BEAT_S):
-                    kind, what = await listener.get()
+                    told = await listener.get()
             except TimeoutError:
                 await response.write(b": still here\n\n")
                 continue
-            if kind == END:
+            if told is None:
                 return
             if listener.missed > missed:
                 missed = listener.missed
                 await response.write(b"event: missed\ndata: {}\n\n")
-            name = str(what.get("camera" if kind == "event" else "name"))
-            if what.get("state") != "deleted":
-                (seen.add if self._rules.may(who, name, False) else seen.discard)(name)
-            if name not in seen:
-                continue
-            await response.write(f"event: {kind}\ndata: {json.dumps(what)}\n\n".encode())
+            if not told.deleted:
+                (seen.add if self._rules.may(who, told.camera, False) else seen.discard)(told.camera)
+            if told.camera in seen:
+                await response.write(f"event: {told.kind}\ndata: {told.body}\n\n".encode())
 
     def close(self) -> None:
-        self._news.tell(END, {})
+        self._news.close()

@@ -61,8 +61,8 @@ function listen() {
     api("/about").catch(() => {});
     setTimeout(listen, 3000);
   };
-  news.addEventListener("event", (m) => tell(JSON.parse(m.data)));
-  news.addEventListener("camera", (m) => cameraNews(JSON.parse(m.data)));
+  news.addEventListener("event", (m) => tell(JSON.parse(m.data).data));
+  news.addEventListener("camera", (m) => cameraNews(JSON.parse(m.data).data));
   news.addEventListener("missed", refresh);
 }
 
@@ -71,6 +71,16 @@ function showNotes() {
   if (!end) return;
   const fate = notes.kept ? "recordings are kept" : "nothing is kept afterwards";
   $("notes").textContent = `watching until ${minute(Date.parse(end))}; ${fate}`;
+}
+
+/** The event in the page's address, once; closing it takes it out of there. */
+async function openNamed() {
+  try {
+    const event = await events.named(location.hash);
+    if (event) await player.open(event);
+  } catch {
+    $("notes").textContent = "The event of this link is not here, or not any more.";
+  }
 }
 
 function startAdding() {
@@ -109,6 +119,9 @@ async function start() {
   events.start({ onOpen: (event) => player.open(event), onChange: changed });
   await refresh();
   listen();
+  openNamed();
+  window.addEventListener("hashchange", openNamed);
+  $("player").addEventListener("close", () => history.replaceState(null, "", location.pathname));
   setInterval(() => { tickCameras(); events.tickEvents(); }, 1000);
   tickCameras();
 }

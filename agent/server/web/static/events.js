@@ -115,6 +115,20 @@ async function more() {
   headings();
 }
 
+/** The event that an address names by `#event=ID`, or `#event=CAMERA/NUMBER` as an agent counts them; null if none. */
+export async function named(hash) {
+  const [, owner, number] = /^#event=(?:([a-z0-9-]+)\/)?(\d+)$/.exec(hash) ?? [];
+  if (!number) return null;
+  if (!owner) return api(`/events/${number}`);
+  for (let before = ""; before !== null;) {
+    const page = await api(`/events?limit=${PAGE}&camera=${owner}${before && `&before=${before}`}`);
+    const found = page.events.find((e) => e.number === Number(number));
+    if (found) return found;
+    before = page.next;
+  }
+  throw new Error("no such event");
+}
+
 /** Running events age; one that is silent for long is asked for again. */
 export function tickEvents() {
   for (const card of cards.values()) {

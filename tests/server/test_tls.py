@@ -1,0 +1,116 @@
+"""The page over TLS: a certificate of one's own, files that change, files that cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+from pathlib import Path
+
+import aiohttp
+import pytest
+from playwright.async_api import async_playwright
+
+from agent.server.app import CameraServer
+from tests.e2e.product import COMMAND
+from tests.server.conftest import Start
+from tests.server.pictures import frame
+from tests.server.test_ftp import certificate, files
+from tests.server.test_page import CHROMIUM, until
+
+__all__ = ["files"]
+
+
+async def secure(start: Start, cert: Path, key: Path) -> CameraServer:
+    return await start(notes={}, tls_cert=str(cert), tls_key=str(key))
+
+
+def trusting(cert: Path) -> ssl.SSLContext:
+    """Trusts this certificate and no other."""
+    return ssl.create_default_context(cafile=str(cert))
+
+
+async def test_the_page_is_https(start: Start, files: tuple[str, str]) -> None:
+    cert = Path(files[0])
+    server = await secure(start, cert, Path(files[1]))
+    assert server.urls()[0] == f"https://127.0.0.1:{server.port}/"
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        link = server.urls()[0].rstrip("/") + server.join_link()
+        async with http.get(link, ssl=trusting(cert)) as answer:
+            assert answer.status == 200 and answer.url.scheme == "https"
+        [cookie] = list(http.cookie_jar)
+        assert cookie["secure"] and cookie["httponly"]
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await http.get(link, ssl=ssl.create_default_context())
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"NO BROWSER at {CHROMIUM}: the page over TLS is NOT tested")
+async def test_a_browser_sees_live_pictures_over_tls(start: Start, files: tuple[str, str]) -> None:
+    server = await secure(start, Path(files[0]), Path(files[1]))
+    await server.issue_keys("porch")
+    camera = server._cameras.get("porch")
+    assert camera is not None
+    camera.sessions = 1
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = await browser.new_page(ignore_https_errors=True)
+        await page.goto(server.urls()[0].rstrip("/") + server.join_link())
+        assert await page.evaluate("isSecureContext && location.protocol") == "https:"
+
+        async def film() -> None:
+            n = 0
+            while True:
+                camera.publish(frame(n))
+                n += 1
+                await asyncio.sleep(0.1)
+
+        filming = asyncio.create_task(film())
+        await until(page, "window.cameraAgent?.lastFrame?.index > 3")
+        filming.cancel()
+        await browser.close()
+
+
+async def test_files_that_change_are_taken_over(
+    start: Start, files: tuple[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = (Path(shutil.copy(f, tmp_path)) for f in files)
+    server = await secure(start, cert, key)
+    host = ("127.0.0.1", server.port)
+    first = await asyncio.to_thread(ssl.get_server_certificate, host)
+    assert first.split() == cert.read_text().split()
+
+    cert.write_text("half a certificate")
+    async with asyncio.timeout(20):
+        while not any(
+            str(cert) in r.getMessage() or "cannot use the TLS files" in r.getMessage() for r in caplog.records
+        ):
+            await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(ssl.get_server_certificate, host) == first, "the old one serves on"
+
+    for old, new in zip((cert, key), certificate(tmp_path / "new"), strict=True):
+        Path(new).replace(old)
+    async with asyncio.timeout(20):
+        while (await asyncio.to_thread(ssl.get_server_certificate, host)).split() != cert.read_text().split():
+            await asyncio.sleep(0.1)
+    async with aiohttp.ClientSession() as http, http.get(server.urls()[0] + "health", ssl=trusting(cert)) as answer:
+        assert answer.status == 200
+
+
+async def test_files_that_cannot_be_used_end_the_command(tmp_path: Path, files: tuple[str, str]) -> None:
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("not a key")
+    for cert, key, named in (
+        (str(tmp_path / "gone.pem"), files[1], "gone.pem"),
+        (files[0], str(garbage), "garbage.pem"),
+    ):
+        config = tmp_path / "server.yaml"
+        store = tmp_path / "store"
+        config.write_text(f"server: {{port: 0, store: {store}, tls_cert: {cert}, tls_key: {key}}}\n")
+        process = await asyncio.create_subprocess_exec(
+            *(*COMMAND, "server", "--config", str(config)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(30):
+            said = (await process.communicate())[0].decode()
+        assert process.returncode == 78 and named in said and "Traceback" not in said, said
