@@ -13,7 +13,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from agent.errors import UsageError
 from agent.frame import Frame
 from agent.hub import Hub
-from agent.media.wire import pack_live
 
 Command = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -127,11 +126,6 @@ class Camera:
         self.frames += 1
         self.last_frame_ns = max(self.last_frame_ns, frame.wall_ns)
         self.hub.publish(frame)
-
-    def message(self, frame: Frame) -> bytes:
-        """The frame as a LIVE message, made once for all viewers."""
-        form = self.form("live", pack_live)
-        return form.data if form.frame is frame else form.make(frame)
 
     def form(self, name: str, pack: Callable[[Frame], bytes]) -> Form:
         """What all viewers that want frames packed in this way share."""

@@ -12,8 +12,18 @@ from agent.frame import Codec, Frame
 
 LOOK_S = 0.02
 STUCK_S = 30.0
+LONGEST_S = 1.0
 UNSENT_BYTES = 256 * 1024
+ENDLESS = 1 << 62
+JPEG = Codec.JPEG
 INTERVAL_NS = 95_000_000  # ten a second, and a camera that is a little fast does not fall behind
+
+
+def framed(data: bytes) -> bytes:
+    """One unmasked binary message of a WebSocket (RFC 6455, 5.2)."""
+    size = len(data)
+    length = b"\x7e" + size.to_bytes(2, "big") if size < 65536 else b"\x7f" + size.to_bytes(8, "big")
+    return b"\x82" + (bytes((size,)) if size < 126 else length) + data
 
 
 class Packed(Protocol):
@@ -29,10 +39,18 @@ class Outlet:
     """A hub's reader. `packed` has a frame's bytes on the wire; who cannot take one yet misses the older.
 
     `ended` is called when the connection is lost, or has taken nothing for 30 s. JPEG only: every picture can be
-    left out. `offer` runs for each viewer and picture: what it does, it does two thousand times a second.
+    left out; `other` is called when a frame comes that is none. `credits`: so many pictures may go.
+    `offer` runs for each viewer and picture: what it does, it does two thousand times a second.
     """
 
-    def __init__(self, transport: asyncio.Transport, packed: Packed, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        packed: Packed,
+        ended: Callable[[], None],
+        other: Callable[[], None] = lambda: None,
+        credit: int = ENDLESS,
+    ) -> None:
         self._transport = transport
         self._packed = packed
         self._write, self._waiting = transport.write, transport.get_write_buffer_size
@@ -42,7 +60,9 @@ class Outlet:
         self._timer: asyncio.TimerHandle | None = None
         self._due_ns = 0
         self._tried_s = 0.0
-        self._ended = ended
+        self._ended, self._other = ended, other
+        self.credits = credit
+        self.sent: Frame | None = None
         self.dropped = 0
         if (sock := transport.get_extra_info("socket")) is not None:
             with contextlib.suppress(OSError, AttributeError):
@@ -50,38 +70,67 @@ class Outlet:
 
     def offer(self, frame: Frame) -> None:
         at_ns = frame.pts_ns
-        if self._late is not None or at_ns < self._due_ns or self._waiting() or self.gone():
+        if self._late is not None or at_ns < self._due_ns or not self.credits or self._waiting() or self.gone():
             self._wait(frame)
-        elif frame.codec is Codec.JPEG:
+        elif frame.codec is JPEG:
             packed = self._packed
             self._write(packed.data if packed.frame is frame else packed.make(frame))
+            self.sent = frame
+            self.credits -= 1
             due_ns, least_ns = self._due_ns, at_ns - INTERVAL_NS
             self._due_ns = (due_ns if due_ns > least_ns else least_ns) + INTERVAL_NS
+        else:
+            self._other()
+
+    def grant(self, count: int, most: int) -> None:
+        """So many pictures more, up to `most`; none: the credit ends."""
+        self.credits = min(most, self.credits + count) if count else 0
+        if (late := self._late) is None or self._timer is not None or not self.credits:
+            return
+        if late.pts_ns >= self._due_ns and not self._waiting():
+            self._again()
+        else:
+            self._look_later(late)
 
     def _wait(self, frame: Frame) -> None:
         """The newest picture goes when the connection takes one again."""
         if self.gone():
             self._ended()
-            return
-        if self._late is None:
-            self._tried_s = self._loop.time()
-            early_s = (self._due_ns - frame.pts_ns) / 1e9
-            self._timer = self._loop.call_later(min(max(LOOK_S, early_s), 1.0), self._again)
-        self.dropped += self._late is not None
-        self._late = frame
+        elif frame.codec is not JPEG:
+            self._other()
+        else:
+            self.dropped += self._late is not None
+            self._late = frame
+            if self._timer is None and self.credits:
+                self._look_later(frame)
+
+    def _look_later(self, frame: Frame) -> None:
+        self._tried_s = self._loop.time()
+        early_s = (self._due_ns - frame.pts_ns) / 1e9
+        self._timer = self._loop.call_later(min(max(LOOK_S, early_s), LONGEST_S), self._again)
 
     def _again(self) -> None:
-        if self._waiting() and self._loop.time() - self._tried_s < STUCK_S and not self.gone():
+        self._timer = None
+        late = self._late
+        if late is None or not self.credits or self.gone():
+            return
+        if not self._waiting():
+            self._late = None
+            self._write(self._packed.data if self._packed.frame is late else self._packed.make(late))
+            self.sent = late
+            self.credits -= 1
+            # Times that went back, as those of a camera that started again, are a new beginning.
+            back = self._due_ns - late.pts_ns > LONGEST_S * 1e9
+            self._due_ns = (late.pts_ns if back else max(self._due_ns, late.pts_ns)) + INTERVAL_NS
+        elif self._loop.time() - self._tried_s < STUCK_S:
             self._timer = self._loop.call_later(LOOK_S, self._again)
-        elif self._waiting():
+        else:
             self._transport.abort()
             self._ended()
-        elif (late := self._late) is not None and not self.gone():
-            self._late = None
-            if late.codec is Codec.JPEG:
-                self._write(self._packed.make(late) if self._packed.frame is not late else self._packed.data)
-            self._due_ns = max(self._due_ns, late.pts_ns) + INTERVAL_NS
 
     def close(self) -> None:
+        """Forget what waits; it may be used again."""
+        self._late = None
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None

@@ -14,7 +14,7 @@ from agent.server.cameras import Camera, Cameras, Close
 from agent.server.web.access import Access, Routes, Rules, asking
 from agent.server.web.api import ROOT
 from agent.server.web.openapi import Op
-from agent.server.web.outlet import Outlet
+from agent.server.web.outlet import Outlet, framed
 
 BOUNDARY = "camera-agent-picture"
 CHECK_S = 2.0
@@ -29,10 +29,8 @@ def part(frame: Frame) -> bytes:
 
 
 def message(frame: Frame) -> bytes:
-    """A JPEG as one unmasked binary message (RFC 6455, 5.2)."""
-    size = len(frame.data)
-    length = b"\x7e" + size.to_bytes(2, "big") if size < 65536 else b"\x7f" + size.to_bytes(8, "big")
-    return b"\x82" + (bytes((size,)) if size < 126 else length) + frame.data
+    """A JPEG a message."""
+    return framed(frame.data)
 
 
 class Streams:
