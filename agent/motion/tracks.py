@@ -113,8 +113,12 @@ class Tracker:
 
     def _prove(self, track: Track, t_s: float) -> None:
         t = self._tuning
+        wanted = self.wanted
+        # Nothing is straighter than 1: what has not enough ground need not be asked for its way.
+        if track.sights < 2 or track.ground < wanted:
+            return
         distance, straight = track.gone()
-        if track.sights < 2 or track.ground * max(straight, t.astray) < self.wanted:
+        if track.ground * max(straight, t.astray) < wanted:
             return
         track.proven_s = t_s
         if straight >= t.straight and distance >= max(t.gone, t.gone_size * min(track.blob.w, track.blob.h)):
