@@ -194,6 +194,7 @@ class Agent:
                     ways,
                     analyse=Analyser(camera.motion) if camera.motion.enabled else None,
                     analyses_per_s=camera.motion.analyses_per_s,
+                    schedule=camera.motion.when(),
                     events=camera.events,
                     memory_bytes=self.config.outbox_mib * MIB,
                     spool=self._spool(camera.name, way_keys(ways)),

@@ -15,6 +15,7 @@ from agent.hub import Hub
 from agent.judge import Analyse, Judge
 from agent.media import clip as clips
 from agent.media.size import size_of
+from agent.motion import Schedule
 from agent.outbox import MemorySpool, Outbox, Spooling
 from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.sinks import Command, Feed, Orders, Sink
@@ -70,6 +71,7 @@ class Pipeline:
         *,
         analyse: Analyse | None,
         analyses_per_s: float = 5.0,
+        schedule: Schedule | None = None,
         events: EventSettings | None = None,
         memory_bytes: int = 32 * 1024 * 1024,
         spool: Spooling | None = None,
@@ -109,6 +111,7 @@ class Pipeline:
         self._asked_until_ns = 0
         self.live_period_ns = 0  # between two frames of live view, at least
         self.armed = True
+        self._schedule = schedule or Schedule()
         self.commands: dict[str, Command] = {}
 
     async def run(self) -> None:
@@ -208,12 +211,19 @@ class Pipeline:
             self.counters.analysed += 1
             self.counters.moving += verdict.moving
             self.decision = verdict
-            self.why.judged(frame.wall_ns, verdict, "" if self.armed else "disarmed")
-            if self.armed:
+            instead = self._instead(frame) if verdict.moving else ""
+            self.why.judged(frame.wall_ns, verdict, instead)
+            if not instead:
                 self._judged = frame
                 self.recorder.decision(frame, verdict)
                 if self._trail is not None:
                     self._trail.judged(frame.wall_ns, verdict)
+
+    def _instead(self, frame: Frame) -> str:
+        """Why motion in this frame makes no event, "" if it does."""
+        if not self.armed:
+            return "disarmed"
+        return "" if self._schedule.covers(frame.wall_ns) else "schedule"
 
     def _undecodable(self, e: ValueError) -> None:
         self.counters.undecodable += 1

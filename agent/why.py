@@ -50,7 +50,7 @@ class Ring:
         self.dropped = 0
 
     def judged(self, wall_ns: int, decision: Decision, instead: str = "") -> None:
-        """What the detector said of the frame of `wall_ns`; `instead`: why motion makes no event now (disarmed)."""
+        """What the detector said of the frame of `wall_ns`; `instead`: why motion makes no event now."""
         for r in [r for r in self._open if wall_ns - r.last_ns > ENDS_NS]:
             self._end(r)
         for hidden in decision.hidden:
@@ -139,6 +139,7 @@ _WORDS = {
     "large": "larger than max_size",
     "mask": "in a mask or outside all zones",
     "disarmed": "the camera is disarmed",
+    "schedule": "outside the schedule",
 }
 
 

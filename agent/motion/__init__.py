@@ -9,7 +9,8 @@ from annotated_types import Ge, Gt, Le
 
 from agent.errors import ConfigError
 from agent.frame import Decision
-from agent.motion import polygons
+from agent.motion import hours, polygons
+from agent.motion.hours import Schedule as Schedule
 from agent.motion.polygons import Polygon
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class MotionSettings:
 
     `sensitivity`: 1 (only what is plain to see) to 10 (the slightest thing). `min_size`, `max_size`: height of what
     counts, as a share of the picture's. `zones`: if there are any, only what moves in them counts. `masks`: outlines
-    in which nothing counts.
+    in which nothing counts. `schedule`: motion makes events only then (`Mo-Fr 08:00-18:00`, local time).
     """
 
     enabled: bool = True
@@ -45,6 +46,7 @@ class MotionSettings:
     max_size: Annotated[float, Gt(0), Le(1)] = 1.0
     zones: tuple[Zone, ...] = ()
     masks: tuple[Polygon, ...] = ()
+    schedule: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.min_size > self.max_size:
@@ -54,6 +56,11 @@ class MotionSettings:
             raise ConfigError("two zones have one name")
         for i, outline in enumerate(self.masks):
             polygons.check(outline, f"masks[{i}]")
+        self.when()
+
+    def when(self) -> Schedule:
+        """Raises ConfigError."""
+        return Schedule(tuple(hours.parse(text) for text in self.schedule))
 
 
 class Detector(Protocol):
