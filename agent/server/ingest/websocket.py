@@ -55,13 +55,7 @@ class Uplink:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/cam/{camera}/stream`; refusals come before the 101."""
         camera = await admit(self._cameras, request)
-        ws = web.WebSocketResponse(
-            protocols=(wire.SUBPROTOCOL,),
-            compress=False,
-            autoping=False,
-            max_msg_size=wire.MAX_MESSAGE_BYTES,
-            timeout=CLOSE_S,
-        )
+        ws = socket()
         if not _speaks(request) or not ws.can_prepare(request):
             raise _upgrade_required()
         await ws.prepare(request)
@@ -328,6 +322,17 @@ def _oversized(data: bytes) -> int | None:
         return None
     version, kind, _, _, _, _, seq, _, _, _, _, total = wire.HEAD.unpack_from(data)
     return int(seq) if version == wire.VERSION and kind == wire.ITEM and total > wire.MAX_ITEM_BYTES else None
+
+
+def socket() -> web.WebSocketResponse:
+    """This end of a connection, before its handshake."""
+    return web.WebSocketResponse(
+        protocols=(wire.SUBPROTOCOL,),
+        compress=False,
+        autoping=False,
+        max_msg_size=wire.MAX_MESSAGE_BYTES,
+        timeout=CLOSE_S,
+    )
 
 
 def _speaks(request: web.Request) -> bool:
