@@ -68,7 +68,7 @@ class Pair:
         self.send(self.spool, self.health)
 
     def open(self, name: str) -> Spool:
-        return Spool("cam1", Disk(self.folder / name, 64 * MIB, ("a",), 0.0), ledger=self.ledger)
+        return Spool("cam1", Disk(self.folder / name, 512 * MIB, ("a",), 0.0), ledger=self.ledger)
 
     def send(self, spool: Spool, health: Health) -> None:
         url = f"ws://127.0.0.1:{self.proxy.port}"

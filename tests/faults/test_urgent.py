@@ -40,7 +40,7 @@ async def test_the_first_picture_of_an_event_over_a_slow_line(tmp_path: Path) ->
     async with pair(tmp_path) as one:
         one.proxy.mode = "refuse"
         one.proxy.cut()
-        for i in range(100):  # more than an hour's worth for this line
+        for i in range(110):  # more than an hour's worth for this line
             await one.put(1, size=MIB, event=1 + i)
             while one.spool.fresh_bytes > 8 * MIB:
                 await asyncio.sleep(0.01)
