@@ -59,9 +59,10 @@ async def smash(folder: Path) -> tuple[int, int, int]:
         await one.pause()
         command = [sys.executable, "-m", "tests.faults.agent", "--spool", str(folder / "camera"), "--fire"]
         command += [str(folder / "fired"), "--url", f"ws://127.0.0.1:{one.proxy.port}", "--ledger", str(folder / "l2")]
-        command += ["--count", "1000000", "--fps", "15", "--size", "30000", "--token", one.token]
+        command += ["--count", "1000000", "--fps", "15", "--size", "30000", f"--token={one.token}"]
         agent = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
         while not (folder / "fired").exists():
+            assert agent.returncode is None, "the agent ended before its event"
             await asyncio.sleep(0.005)
         fired_ns = int((folder / "fired").read_text())
         await asyncio.sleep(1.0 - (time.time_ns() - fired_ns) / 1e9)
