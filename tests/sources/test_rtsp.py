@@ -284,7 +284,8 @@ async def served(path: Path, payloader: str) -> AsyncIterator[str]:
 
 
 @pytest.mark.usefixtures("gstreamer")
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
+# Over UDP a busy machine loses packets, and the test asks for every byte.
+@pytest.mark.parametrize("transport", ["tcp", pytest.param("udp", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(("codec", "payloader"), [(Codec.H264, "rtph264pay"), (Codec.H265, "rtph265pay")])
 async def test_debians_server(tmp_path: Path, codec: Codec, payloader: str, transport: str) -> None:
     path = film(tmp_path / "a.mp4", 75, fps=50, codec=codec)
