@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from agent.clock import Clock
 from agent.server.camera import Camera
+from agent.server.hashed import sha
 from agent.server.index import Index, Tx
 
 MIN_PASSWORD = 10
@@ -169,7 +170,7 @@ class Accounts:
     async def invite(self, by: int, camera: str) -> str:
         """A code that makes one new account within three days: viewer of `camera`, or member with ""."""
         code = secrets.token_urlsafe(16)
-        row = (_sha(code), "invite", by, camera, self._clock.wall_ns() + INVITE_NS)
+        row = (sha(code), "invite", by, camera, self._clock.wall_ns() + INVITE_NS)
 
         def run(tx: Tx) -> None:
             tx.conn.execute("DELETE FROM links WHERE expires_ns < ?", (self._clock.wall_ns(),))
@@ -182,7 +183,7 @@ class Accounts:
 
     async def invited(self, code: str) -> bool:
         """The invitation is open."""
-        sql, args = "SELECT 1 FROM links WHERE hash=? AND kind='invite' AND expires_ns>?", (_sha(code),)
+        sql, args = "SELECT 1 FROM links WHERE hash=? AND kind='invite' AND expires_ns>?", (sha(code),)
         now = self._clock.wall_ns()
         return await self._index.read(lambda conn: conn.execute(sql, (*args, now)).fetchone()) is not None
 
@@ -194,9 +195,9 @@ class Accounts:
 
         def run(tx: Tx) -> sqlite3.Row | None:
             row: sqlite3.Row | None = tx.conn.execute(
-                "SELECT camera FROM links WHERE hash=? AND expires_ns>?", (_sha(code), self._clock.wall_ns())
+                "SELECT camera FROM links WHERE hash=? AND expires_ns>?", (sha(code), self._clock.wall_ns())
             ).fetchone()
-            tx.conn.execute("DELETE FROM links WHERE hash=?", (_sha(code),))
+            tx.conn.execute("DELETE FROM links WHERE hash=?", (sha(code),))
             if row is not None and not row["camera"]:
                 tx.conn.execute("UPDATE accounts SET role=? WHERE id=?", (MEMBER, account.id))
             return row
@@ -221,10 +222,6 @@ def _check_password(password: str) -> None:
         raise ValueError(f"The password needs at least {MIN_PASSWORD} characters.")
     if len(set(password)) < 4:
         raise ValueError("The password needs at least 4 different characters.")
-
-
-def _sha(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def _scrypt(password: str, salt: bytes) -> bytes:

@@ -15,6 +15,7 @@ from agent.clock import Clock
 from agent.errors import UsageError
 from agent.server.archive import NAME, Archive
 from agent.server.camera import Camera, CameraSettings
+from agent.server.hashed import sha
 from agent.server.index import Tx
 from agent.server.news import News
 
@@ -138,7 +139,7 @@ class Cameras:
                 raise UsageError(f"this server has {MAX_CAMERAS} cameras already")
             keys = Keys(name, secrets.token_urlsafe(32), f"cam-{_letters(8)}", _letters(20))
             chosen = (settings or CameraSettings()).dumps()
-            await self._put(_Row(name, account, keys.login, _hash(keys.token), _hash(keys.password), chosen))
+            await self._put(_Row(name, account, keys.login, sha(keys.token), sha(keys.password), chosen))
         return keys
 
     async def local(self, name: str) -> Camera:
@@ -155,7 +156,7 @@ class Cameras:
             if (row := self._rows.get(name)) is None or row.password_hash is None:
                 return None
             token = secrets.token_urlsafe(32)
-            await self._put(replace(row, token_hash=_hash(token)))
+            await self._put(replace(row, token_hash=sha(token)))
         return token
 
     async def change(self, name: str, settings: CameraSettings) -> None:
@@ -262,7 +263,7 @@ class Cameras:
 
     def check(self, name: str, token: str) -> int:
         """The HTTP status for an upload to `name` with this token or password: 200, 401, 404 or 410."""
-        given = _hash(token)
+        given = sha(token)
         if self._salted(given) in self._gone:
             return 410
         if (row := self._rows.get(name)) is None:
@@ -321,7 +322,3 @@ def _check_name(name: str) -> None:
 
 def _letters(count: int) -> str:
     return "".join(secrets.choice(LETTERS) for _ in range(count))
-
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 
 from agent.clock import Clock
 from agent.server.cameras import LETTERS, Keys
+from agent.server.hashed import sha
 from agent.server.index import Index, Tx
-from agent.server.shares import sha
 
 PAIR_NS = 600_000_000_000
 

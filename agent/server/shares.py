@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from agent.clock import Clock
+from agent.server.hashed import sha
 from agent.server.index import Index, Tx
 
 MAX_SHARES = 1000
-
-
-def sha(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 @dataclass(frozen=True, slots=True)

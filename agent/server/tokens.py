@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import sqlite3
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.server.accounts import Accounts, Who
+from agent.server.hashed import sha
 from agent.server.index import Index
 
 PREFIX = "cat_"
@@ -58,13 +58,13 @@ class Tokens:
             raise ValueError("there are too many tokens; delete some")
         secret = PREFIX + secrets.token_urlsafe(32)
         now = self._clock.wall_ns()
-        row = (_sha(secret), account, name, scope, camera, now, now + round(life_s * 1e9))
+        row = (sha(secret), account, name, scope, camera, now, now + round(life_s * 1e9))
         sql = (
             "INSERT INTO tokens (hash, account, name, scope, camera, created_ns, expires_ns) VALUES (?,?,?,?,?,?,?)"
             " RETURNING *"
         )
         token = _token(await self._index.write(lambda tx: tx.conn.execute(sql, row).fetchone()))
-        self._tokens[_sha(secret)] = token
+        self._tokens[sha(secret)] = token
         return token, secret
 
     def of(self, account: int) -> list[Token]:
@@ -81,7 +81,7 @@ class Tokens:
 
     def find(self, secret: str) -> Who | None:
         """Whose rights these are; None for a token that is unknown, late or orphaned."""
-        token = self._tokens.get(_sha(secret)) if secret.startswith(PREFIX) else None
+        token = self._tokens.get(sha(secret)) if secret.startswith(PREFIX) else None
         if token is None or token.expires_ns <= self._clock.wall_ns():
             return None
         account = self._accounts.get(token.account)
@@ -90,7 +90,3 @@ class Tokens:
 
 def _token(row: sqlite3.Row) -> Token:
     return Token(*(row[k] for k in ("id", "account", "name", "scope", "camera", "created_ns", "expires_ns")))
-
-
-def _sha(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

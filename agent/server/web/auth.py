@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 import sqlite3
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 from agent.clock import Clock
 from agent.server.accounts import GUEST, Accounts, Who
+from agent.server.hashed import sha
 from agent.server.index import Index, Tx
 
 LIFE_NS = 30 * 86_400_000_000_000
@@ -17,10 +17,6 @@ GUEST_LIFE_NS = 7 * 86_400_000_000_000
 MAX_SESSIONS = 1000
 LINK_NS = 300_000_000_000
 MAX_LINKS = 100
-
-
-def _sha(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Sessions:
     async def open(self, account: int) -> str:
         """A new session; the answer is its token, which is nowhere else."""
         token = secrets.token_urlsafe(32)
-        session = Session(_sha(token), account, self._clock.wall_ns() + (LIFE_NS if account else GUEST_LIFE_NS))
+        session = Session(sha(token), account, self._clock.wall_ns() + (LIFE_NS if account else GUEST_LIFE_NS))
         while len(self._sessions) >= MAX_SESSIONS:
             await self.close(min(self._sessions.values(), key=lambda s: s.expires_ns))
         self._sessions[session.key] = session
@@ -66,7 +62,7 @@ class Sessions:
         return token
 
     def find(self, token: str | None) -> Session | None:
-        session = self._sessions.get(_sha(token)) if token else None
+        session = self._sessions.get(sha(token)) if token else None
         return session if session and session.expires_ns > self._clock.wall_ns() else None
 
     def who(self, session: Session | None) -> Who | None:
@@ -105,16 +101,16 @@ class Links:
         while len(self._joins) >= MAX_LINKS:
             del self._joins[next(iter(self._joins))]
         code = secrets.token_urlsafe(12)
-        self._joins[_sha(code)] = self._clock.monotonic_ns() + LINK_NS
+        self._joins[sha(code)] = self._clock.monotonic_ns() + LINK_NS
         return code
 
     def use(self, code: str) -> bool:
         """True once for a code, within its time."""
-        until = self._joins.pop(_sha(code), None)
+        until = self._joins.pop(sha(code), None)
         return until is not None and self._clock.monotonic_ns() < until
 
     def is_setup(self, code: str) -> bool:
-        return hmac.compare_digest(_sha(code), _sha(self.setup))
+        return hmac.compare_digest(sha(code), sha(self.setup))
 
 
 class Throttle:
