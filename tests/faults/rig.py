@@ -52,8 +52,11 @@ class Rig:
         return [sys.executable, "-m", f"tests.faults.{who}", *args, *broken, *self.args[who]]
 
     def start(self, who: str) -> None:
-        quiet = subprocess.DEVNULL
-        self.processes[who] = subprocess.Popen(self._command(who), cwd=ROOT, stdout=quiet, stderr=quiet)
+        with self._log(who).open("wb") as out:
+            self.processes[who] = subprocess.Popen(self._command(who), cwd=ROOT, stdout=out, stderr=out)
+
+    def _log(self, who: str) -> Path:
+        return self.ledger.with_name(f"{who}.log")
 
     def alive(self, who: str) -> bool:
         return who in self.processes and self.processes[who].poll() is None
@@ -65,13 +68,13 @@ class Rig:
 
     def listening(self, timeout_s: float = 15) -> None:
         end_s = time.monotonic() + timeout_s
-        while time.monotonic() < end_s:
+        while time.monotonic() < end_s and self.alive("server"):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
                 time.sleep(0.05)
-        raise AssertionError("the server does not come up")
+        raise AssertionError(f"the server does not come up: {self._log('server').read_text()[-1000:]}")
 
     def more(self, items: int = 1, timeout_s: float = 15) -> None:
         """Wait until so many more items are promised: a kill before anything happened tests nothing."""
