@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 from agent import app, hosted, sinks, sources
 from agent.motion import MotionSettings
@@ -33,7 +34,8 @@ def test_every_option_of_the_agent_is_in_the_example(tmp_path: Path) -> None:
     config = app.load(path)
     assert {c.name for c in config.cameras} >= {"porch", "yard", "desk", "hall", "scene"}
     text = path.read_text()
-    classes = [k.load() for k in (*sources.KINDS.values(), *sinks.KINDS.values())]
+    kinds: list[Any] = [*sources.KINDS.values(), *sinks.KINDS.values()]
+    classes = [k.load() for k in kinds]
     for cls in (*classes, MotionSettings, EventSettings, SpoolSettings):
         for field in (f for f in dataclasses.fields(cls) if f.init):
             assert re.search(rf"\b{field.name}:", text), f"{cls.__name__}.{field.name} is not in config.example.yaml"

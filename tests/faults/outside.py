@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(os.environ.get("FAULT_SCRIPTS", ROOT.parent / "shared" / "tools" / "faults"))
@@ -49,7 +50,7 @@ def main() -> None:
     name, *args = sys.argv[1:]
     sys.path.insert(0, str(SCRIPTS))
     for module in dict.fromkeys(("killloop", name)):
-        found = importlib.import_module(module)
+        found: Any = importlib.import_module(module)
         if hasattr(found, "TOY"):
             found.TOY = str(PAIR)
     script = importlib.import_module(name)

@@ -22,7 +22,7 @@ async def test_other_systems_take_opencvs_own_back_end_and_code_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenCV opens a film as it opens a camera: the same calls, real pictures."""
-    monkeypatch.setattr(v4l2.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.chdir(tmp_path)
     Path("film.avi").write_bytes(avi(PICTURES))
     opened: list[v4l2.OpenCvCamera] = []
