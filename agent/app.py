@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Le
 
 from agent import __version__, config, remote, sinks, sources, status
+from agent.armed import Armed
 from agent.config import REQUIRED, Field, LogSettings
 from agent.control import Control
 from agent.errors import ConfigError, UsageError
@@ -201,7 +202,10 @@ class Agent:
                     observer=self.observer,
                 )
             )
-            self.pipelines[-1].commands.update(remote.commands(self.pipelines[-1]))
+            spool = self.config.spool
+            memory = Armed(spool.root / camera.name if spool else None)
+            self.pipelines[-1].arm(memory.read())
+            self.pipelines[-1].commands.update(remote.commands(self.pipelines[-1], memory))
 
     def _spool(self, camera: str, sinks: list[str]) -> Spool | None:
         if self.config.spool is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.armed import Armed
 from agent.errors import AgentError
 from agent.frame import Codec, ItemType, Worth
 from agent.pipeline import Pipeline
@@ -12,7 +13,7 @@ from agent.sinks import Command
 SECOND = 1_000_000_000
 
 
-def commands(p: Pipeline) -> dict[str, Command]:
+def commands(p: Pipeline, memory: Armed) -> dict[str, Command]:
     """The camera's commands by name; each takes its arguments and returns what JSON can hold."""
 
     async def snapshot(args: dict[str, Any]) -> dict[str, Any]:
@@ -25,11 +26,13 @@ def commands(p: Pipeline) -> dict[str, Command]:
     async def fps(args: dict[str, Any]) -> None:
         p.live_period_ns = round(SECOND / _number(args, "fps", 0.1, 60))
 
-    async def arm(args: dict[str, Any]) -> None:
+    async def arm(args: dict[str, Any]) -> dict[str, Any]:
         p.arm(True)
+        return {"kept": await memory.keep(True)}
 
-    async def disarm(args: dict[str, Any]) -> None:
+    async def disarm(args: dict[str, Any]) -> dict[str, Any]:
         p.arm(False)
+        return {"kept": await memory.keep(False)}
 
     async def clip(args: dict[str, Any]) -> None:
         p.record_for(round(_number(args, "seconds", 1, 60) * SECOND))

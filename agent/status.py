@@ -24,6 +24,7 @@ def camera(p: Pipeline) -> dict[str, Any]:
         "fps": round(p.fps, 2),
         "size": list(p.size) if p.size else None,
         "capture_threads": blocked_threads(p.source.label),
+        "armed": p.armed,
         "event": p.recorder.event,
         "counters": dataclasses.asdict(p.counters) | {"preroll_trimmed": p.recorder.preroll_trimmed},
         "held_back": p.why.json(),
@@ -79,6 +80,8 @@ def _camera_lines(c: dict[str, Any]) -> list[str]:
         f"  {n['frames']} frames ({n['lost_frames']} lost at the camera), {n['events']} events, {n['clips']} clips"
         + (f"; event {c['event']} is running" if c["event"] else ""),
     ]
+    if not c["armed"]:
+        lines.append("  DISARMED by command: motion makes no events")
     if c["spool_error"]:
         lines.append(f"  SPOOL: {c['spool_error']}; items wait in memory")
     return lines + [line for s in c["sinks"] for line in _sink_lines(s)]

@@ -43,6 +43,7 @@ MAY = {
     "dispatch": BASE,
     "config": {"errors"},
     "outbox": BASE | {"spool"},
+    "armed": BASE | {"spool"},
     "spool": BASE | {"media"},
     "control": BASE,
     "motion": BASE | {"media"},

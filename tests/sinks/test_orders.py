@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent import remote
+from agent.armed import Armed
 from agent.frame import Codec, Frame, ItemType
 from agent.pipeline import Pipeline
 from agent.sinks.orders import Orders
@@ -76,7 +77,7 @@ class Still:
 
 async def test_what_a_camera_does_when_asked() -> None:
     pipeline = Pipeline("porch", Still(), [Still()], analyse=None)  # type: ignore[arg-type]
-    orders = Orders(remote.commands(pipeline))
+    orders = Orders(remote.commands(pipeline, Armed(None)))
     outbox = pipeline.ways[0].outbox.session()
     assert not (await orders.ask("snapshot", {}))["ok"], "there is no picture yet"
     frames = [Frame(Codec.JPEG, b"\xff\xd8%d" % i, True, i * 100_000_000, i, i) for i in range(200)]
@@ -95,7 +96,7 @@ async def test_what_a_camera_does_when_asked() -> None:
             pipeline._publish(frame)
         seen = len(live._frames)
     assert 7 <= seen <= 11, "4 s at 2 a second"
-    await orders.ask("disarm", {})
+    assert await orders.ask("disarm", {}) == {"ok": True, "result": {"kept": False}}
     assert not pipeline.armed
     await orders.ask("arm", {})
     assert pipeline.armed
