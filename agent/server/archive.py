@@ -18,6 +18,7 @@ from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
 from agent.frame import Codec, Item, ItemType
 from agent.server import ledger, past
+from agent.server.ballast import Ballast
 from agent.server.digest import Contents, inspect
 from agent.server.eventlog import note_item
 from agent.server.index import Index, Tx, sync_dir
@@ -84,7 +85,9 @@ class Archive:
         self.max_bytes = max_bytes
         self.full = asyncio.Event()
         self.on_item: OnItem | None = None
+        self.ballast = Ballast(root)
         try:
+            self.ballast.drop_if_full()
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
             (root / INCOMING).mkdir(exist_ok=True, mode=0o700)
             self.index = Index(root / "index.db", durable=durable)
@@ -102,6 +105,12 @@ class Archive:
 
     async def close(self) -> None:
         await self.index.close()
+        self.ballast.take_back()
+
+    def keep_ballast(self) -> None:
+        """Have the room that the next start needs if the disk is full then."""
+        if self._durable:
+            self.ballast.take(self.room_bytes())
 
     def clear_incoming(self) -> None:
         """Remove what a crash cut short, which was never acknowledged; for who holds the store's lock."""

@@ -71,6 +71,7 @@ class Retention:
             try:
                 if gone := await self.sweep():
                     log.debug("retention: %d items went", gone)
+                await asyncio.to_thread(self._archive.keep_ballast)
             except (OSError, sqlite3.Error) as e:
                 log.warning("retention in %s: %s", self._archive.root, e)
             self._archive.full.clear()

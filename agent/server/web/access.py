@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -225,6 +226,9 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
             raise
         except web.RequestPayloadError:
             kept, status, reason, detail = {}, 400, "Bad Request", "the body is broken"
+        except sqlite3.OperationalError as e:
+            log.warning("the store's index takes nothing now: %s", e)
+            kept, status, reason, detail = {}, 507, "Insufficient Storage", "the store's disk is full or not writable"
         except Exception:
             resource = request.match_info.route.resource
             log.exception("%s %s", request.method, resource.canonical if resource else "?")  # paths may hold codes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 import sqlite3
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from agent.clock import Clock
 from agent.server.accounts import GUEST, Accounts, Who
 from agent.server.hashed import sha
 from agent.server.index import Index, Tx
+
+log = logging.getLogger(__name__)
 
 LIFE_NS = 30 * 86_400_000_000_000
 GUEST_LIFE_NS = 7 * 86_400_000_000_000
@@ -58,7 +61,10 @@ class Sessions:
         self._sessions[session.key] = session
         if self._durable:
             row = (session.key, account, session.expires_ns)
-            await self._index.write(lambda tx: tx.conn.execute("INSERT INTO sessions VALUES (?,?,?)", row).rowcount)
+            try:
+                await self._index.write(lambda tx: tx.conn.execute("INSERT INTO sessions VALUES (?,?,?)", row).rowcount)
+            except (OSError, sqlite3.OperationalError) as e:  # a full disk is looked at, too
+                log.warning("a session is not kept over a restart: %s", e)
         return token
 
     def find(self, token: str | None) -> Session | None:
