@@ -7,7 +7,6 @@ written, and a key that stands twice is an error.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -283,6 +282,8 @@ def _masked(line: str) -> str:
 
 
 def _suggest(word: str, known: Sequence[str], otherwise: str = "") -> str:
+    import difflib  # only mistakes need it
+
     near = difflib.get_close_matches(word, known, 1, 0.6)
     hint = f", did you mean '{near[0]}'?" if near else ""
     return hint + otherwise.format(", ".join(known))

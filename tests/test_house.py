@@ -31,6 +31,7 @@ MAY = {
     "frame": set(),
     "systemd": set(),
     "memory": set(),
+    "trust": {"errors"},
     "cloudevents": set(),
     "media": BASE,
     "hub": BASE,
@@ -50,7 +51,7 @@ MAY = {
     "sources": BASE | {"media"},
     "discover": BASE | {"sources"},
     "trial": BASE | {"media", "sources"},
-    "sinks": BASE | {"media", "hub", "outbox"},
+    "sinks": BASE | {"media", "hub", "outbox", "trust"},
     "pipeline": BASE
     | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise", "why"},
     "server": BASE
@@ -66,6 +67,7 @@ MAY = {
         "outbox",
         "sources",
         "cloudevents",
+        "trust",
     },
     "simulate": BASE | {"media"},
 }

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -20,6 +19,7 @@ from agent import __version__
 from agent.errors import PermanentError, TransientError
 from agent.sinks.body import BLOCK_BYTES, Body
 from agent.sinks.threads import finished
+from agent.trust import trust
 
 CONNECT_S = 10.0
 PROGRESS_S = 30.0
@@ -69,9 +69,8 @@ class HttpLine:
 
     def __init__(self, label: str, headers: Mapping[str, str], ca_file: str | None = None) -> None:
         self._label = label
-        connector = aiohttp.TCPConnector(
-            limit=1, ssl=_trust(label, ca_file), keepalive_timeout=25.0, socket_factory=_socket
-        )
+        context = trust(label, ca_file) if ca_file or label.startswith("https:") else True
+        connector = aiohttp.TCPConnector(limit=1, ssl=context, keepalive_timeout=25.0, socket_factory=_socket)
         self._http = aiohttp.ClientSession(
             connector=connector,
             headers={"User-Agent": f"camera-agent/{__version__}", **headers},
@@ -143,15 +142,6 @@ def _socket(address: Any) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, BLOCK_BYTES)
     return sock
-
-
-def _trust(label: str, ca_file: str | None) -> ssl.SSLContext | bool:
-    if not ca_file:
-        return True
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as e:
-        raise PermanentError(f"{label}: ca_file {ca_file}: {e.strerror or 'no certificates in it'}") from None
 
 
 def _plain(e: BaseException) -> str:

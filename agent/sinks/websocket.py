@@ -15,6 +15,7 @@ from agent.sinks import Feed
 from agent.sinks.httpline import retry_after
 from agent.sinks.secret import bare, check_scheme, label_of, secret
 from agent.sinks.uplink import Session, plain
+from agent.trust import trust
 
 CONNECT_S = 10.0
 CLOSE_S = 2.0
@@ -29,11 +30,15 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSocketSink:
-    """Streams to a camera server. `url` is `ws://host:port` or `wss://…`; `token` as `virtual add` printed it."""
+    """Streams to a camera server. `url` is `ws://host:port` or `wss://…`; `token` as `virtual add` printed it.
+
+    `ca_file`: the certificates to trust instead of the system's.
+    """
 
     url: str
     token: str = field(default="", repr=False)
     token_file: str | None = None
+    ca_file: str | None = None
 
     def __post_init__(self) -> None:
         check_scheme(self.url, "ws", "wss")
@@ -61,6 +66,7 @@ class WebSocketSink:
             async with asyncio.timeout(CONNECT_S):
                 return await http.ws_connect(
                     url,
+                    ssl=trust(self.label, self.ca_file) if url.startswith("wss:") else True,
                     protocols=(wire.SUBPROTOCOL,),
                     headers={"Authorization": f"Bearer {token}"},
                     max_msg_size=wire.MAX_MESSAGE_BYTES,

@@ -6,13 +6,17 @@ import asyncio
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from agent.errors import PermanentError, TransientError
 from agent.hub import Hub
 from agent.outbox import MemoryOutbox
 from agent.sinks import Feed
 from agent.sinks.ftp import FtpSink
 from agent.sinks.http import HttpSink
+from agent.sinks.websocket import WebSocketSink
+from agent.trust import forget_certificates
 from tests.server.conftest import Start
 from tests.server.pictures import put_event
 from tests.server.test_ftp import files
@@ -21,16 +25,18 @@ from tests.server.test_ways_in import stored
 __all__ = ["files"]
 
 
-@pytest.mark.parametrize("way", ["ftp", "ftp active", "ftps", "http"])
+@pytest.mark.parametrize("way", ["ftp", "ftp active", "ftps", "http", "https", "wss"])
 async def test_an_event_arrives_whole(start: Start, files: tuple[str, str], tmp_path: Path, way: str) -> None:
-    tls = {"tls_cert": files[0], "tls_key": files[1]} if way == "ftps" else {}
+    tls = {"tls_cert": files[0], "tls_key": files[1]} if way in ("ftps", "https", "wss") else {}
     server = await start(notes={}, ftp_port=0, **tls)
     keys = await server.issue_keys("porch")
     box = MemoryOutbox("porch")
     pictures = put_event(box, 1, time.time_ns())
-    sink: FtpSink | HttpSink
-    if way == "http":
-        sink = HttpSink(url=f"http://127.0.0.1:{server.port}", token=keys.token)
+    sink: FtpSink | HttpSink | WebSocketSink
+    if way == "wss":
+        sink = WebSocketSink(url=f"wss://127.0.0.1:{server.port}", token=keys.token, ca_file=files[0])
+    elif way.startswith("http"):
+        sink = HttpSink(url=f"{way}://127.0.0.1:{server.port}", token=keys.token, ca_file=files[0] if tls else None)
     else:
         sink = FtpSink(
             url=f"ftp://127.0.0.1:{server.ftp_port}/cam",
@@ -51,3 +57,19 @@ async def test_an_event_arrives_whole(start: Start, files: tuple[str, str], tmp_
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert sorted(data for data, _ in await stored(server)) == sorted(pictures)
+
+
+@pytest.mark.parametrize("way", ["https", "wss"])
+async def test_who_trusts_nobody_in_particular_is_refused(start: Start, files: tuple[str, str], way: str) -> None:
+    """With aiohttp's own certificates given back, TLS is refused, not left out."""
+    forget_certificates()
+    server = await start(notes={}, tls_cert=files[0], tls_key=files[1])
+    url = f"{way}://127.0.0.1:{server.port}"
+    sink = HttpSink(url=url, token="x") if way == "https" else WebSocketSink(url=url, token="x")
+    box = MemoryOutbox("porch")
+    put_event(box, 1, time.time_ns())
+    with pytest.raises((PermanentError, TransientError), match="certificate"):
+        await asyncio.wait_for(sink.run(Feed("porch", box, Hub())), 20)
+    async with aiohttp.ClientSession() as plain:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await plain.get(f"https://127.0.0.1:{server.port}/health")

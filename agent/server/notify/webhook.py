@@ -12,6 +12,7 @@ import aiohttp
 
 from agent.errors import TransientError
 from agent.server.notify import Note
+from agent.trust import trust
 
 TIMEOUT_S = 10.0
 
@@ -49,7 +50,13 @@ class Webhook:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
             async with (
                 aiohttp.ClientSession(timeout=timeout) as http,
-                http.post(self._url, data=note.body.encode(), headers=headers, allow_redirects=False) as answer,
+                http.post(
+                    self._url,
+                    data=note.body.encode(),
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=trust(self.label) if self._url.startswith("https:") else True,
+                ) as answer,
             ):
                 if not 200 <= answer.status < 300:
                     raise TransientError(f"answered {answer.status}")
