@@ -20,7 +20,7 @@ from agent.config import REQUIRED, Field, LogSettings
 from agent.control import Control
 from agent.errors import ConfigError, UsageError
 from agent.frame import Decision, Frame
-from agent.memory import give_back
+from agent.memory import give_back, trim
 from agent.motion import MotionSettings
 from agent.pipeline import Observer, Pipeline, Way, way_keys
 from agent.privacy import Painted, PrivacySettings
@@ -280,6 +280,7 @@ class Agent:
         period = self.notifier.watchdog_s or 10.0
         pulse = Pulse(self.pipelines)
         while True:
+            trim()
             self.notifier.status(self.status())
             if pulse.beats(time.monotonic()):
                 self.notifier.watchdog()
