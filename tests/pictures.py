@@ -89,7 +89,7 @@ def always(answer: bytes) -> Script:
     return script
 
 
-async def collect(source: Source, count: int = 0, timeout_s: float = 10.0) -> tuple[list[Frame], BaseException | None]:
+async def collect(source: Source, count: int = 0, timeout_s: float = 60.0) -> tuple[list[Frame], BaseException | None]:
     """The frames of a run until it ends, or `count` are there; and how it ended (None: it returned, or was cut)."""
     frames: list[Frame] = []
     enough = asyncio.Event()

@@ -69,7 +69,7 @@ async def test_a_frozen_camera_is_an_event_record_and_no_error(tmp_path: Path) -
     settings = EventSettings(frozen_after_s=0.05)
     pipeline = Pipeline("porch", source, [sink], analyse=None, events=settings, observer=observe)
     run = asyncio.create_task(pipeline.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await over.wait()
     await pipeline.stop()
     run.cancel()

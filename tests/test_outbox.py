@@ -58,7 +58,7 @@ async def test_a_refused_item_is_given_up_and_declared() -> None:
     outbox.refuse(1)
     assert outbox.dropped() == [(1, 1, "refused")] and outbox.dropped_items == 1
     outbox.refuse(2)
-    await asyncio.wait_for(outbox.drained(), 1)
+    await asyncio.wait_for(outbox.drained(), 60)
 
 
 async def test_each_outbox_has_a_spool_name_of_its_own() -> None:
@@ -72,4 +72,4 @@ async def test_who_stops_waiting_loses_no_item() -> None:
     await asyncio.sleep(0)
     fill(outbox, 1)
     waiting.cancel()
-    assert (await asyncio.wait_for(session.take(), 1)).seq == 1
+    assert (await asyncio.wait_for(session.take(), 60)).seq == 1

@@ -122,7 +122,7 @@ def test_no_answer_of_mdns_breaks_the_reader(noise: bytes, at: int) -> None:
 
 async def test_all_ways_at_once_within_the_time() -> None:
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         responders.upnp(description()),
         responders.onvif(),
         responders.mdns(responders.mdns_answer()),

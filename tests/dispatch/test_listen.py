@@ -24,7 +24,7 @@ from tests.dispatch.rig import QUICK, ask
 def unix_ask(path: Path, data: bytes) -> bytes:
     """Blocking: for a thread."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(3)
+        sock.settimeout(30)
         sock.connect(str(path))
         for i in range(len(data)):
             sock.send(data[i : i + 1])

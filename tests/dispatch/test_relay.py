@@ -19,6 +19,7 @@ from agent.dispatch.records import End
 from agent.dispatch.relay import Relay
 from agent.dispatch.services import Pass
 from tests.dispatch.rig import ask, backend, descriptors, echo, http_backend, running
+from tests.ports import free_port
 
 ALL = [Route("all", "b", (Any(),))]
 WEB = [Route("web", "b", (Http(paths=("/",)),))]
@@ -109,8 +110,7 @@ async def test_slow_reader_of_the_backend_holds_the_client_back() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "close", "framed"])
 async def test_an_absent_backend_is_a_502(mode: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     async with running(WEB, {"b": Relay("127.0.0.1", port, http=mode)}) as rig:
         assert (await ask(rig.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 502 ")
         assert (await rig.ended())[0].end is End.DOWN
@@ -156,8 +156,7 @@ async def test_a_name_is_looked_up() -> None:
 
 @pytest.mark.parametrize("request_", [b"abc", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
 async def test_the_next_address_of_a_name_is_tried(request_: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        closed = taken.getsockname()[1]
+    closed = free_port()
     async with backend(echo) as b, running(ALL, {"b": Relay("two.invalid", 1, http="tunnel")}) as rig:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (closed, b)]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: found)

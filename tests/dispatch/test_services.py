@@ -24,6 +24,7 @@ from agent.dispatch.services import InProcess, Refuse, Terminate, talk_service
 from tests.dispatch.rig import ask, backend, descriptors, echo, http_backend, running
 from tests.dispatch.samples import V1, V2, client_hello
 from tests.dispatch.test_relay import reset
+from tests.ports import free_port
 
 NULS = b"\0\0a\0b\xff" + bytes(10)
 LOCAL = ipaddress.ip_network("127.0.0.0/8")
@@ -166,7 +167,7 @@ async def test_an_upload_is_seen_as_it_arrives(chunked: bool) -> None:
 
     async def body() -> Anything:
         yield NULS
-        await asyncio.wait_for(arrived.wait(), 5)
+        await asyncio.wait_for(arrived.wait(), 60)
         for _ in range(64):
             yield bytes(1 << 16)
 
@@ -312,8 +313,7 @@ async def test_relayed_from_tls_in_bulk_and_to_nowhere(certificate: Path) -> Non
         await writer.drain()
 
     rules = [Route("tls", "tls", (Tls(),)), Route("web", "gone", (Http(),)), Route("rest", "raw", (Any(),))]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        gone = taken.getsockname()[1]
+    gone = free_port()
     services = {"tls": Terminate(server_tls(certificate)), "gone": Relay("127.0.0.1", gone)}
     async with backend(whole) as b, running(rules, services | {"raw": Relay("127.0.0.1", b)}) as rig:
         assert await ask_tls(rig.port, client_tls(certificate), b"", data) == data

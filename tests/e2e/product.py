@@ -54,7 +54,7 @@ class Process:
             self._said.set()
         self._said.set()
 
-    async def said(self, pattern: str, timeout_s: float = 20) -> re.Match[str]:
+    async def said(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
         """The first line of either stream that the pattern is found in."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -77,7 +77,7 @@ class Process:
         """What `--json` printed."""
         return [json.loads(line) for line in self.out]
 
-    async def end(self, with_signal: int | None = signal.SIGTERM, timeout_s: float = 20) -> int:
+    async def end(self, with_signal: int | None = signal.SIGTERM, timeout_s: float = 60) -> int:
         """Signal it (None: just wait); the exit code."""
         if with_signal is not None and self.process.returncode is None:
             self.process.send_signal(with_signal)
@@ -103,7 +103,7 @@ async def running(*args: str, env: dict[str, str] | None = None) -> AsyncIterato
         await process.end(None)
 
 
-async def command(*args: str, env: dict[str, str] | None = None, timeout_s: float = 30) -> Process:
+async def command(*args: str, env: dict[str, str] | None = None, timeout_s: float = 90) -> Process:
     """A command that ends by itself."""
     process = await Process.start(*args, env=env)
     await process.end(None, timeout_s)

@@ -10,6 +10,7 @@ import pytest
 from agent.media.footage import open_footage
 from agent.simulate import SimulatedCamera
 from tests.e2e.product import command, film, running
+from tests.ports import free_port
 
 Start = Callable[..., Awaitable[str]]
 
@@ -69,9 +70,7 @@ async def test_no_such_path_on_the_camera(faulty: Start) -> None:
 
 
 async def test_nobody_there() -> None:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     await refused(69, f"127.0.0.1:{port}", "watch", f"http://127.0.0.1:{port}/video.cgi", "--port", "0", timeout_s=40)
 
 

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from agent.server.app import CameraServer, ServerSettings
 from tests.e2e.product import command, film, running, stored_frames
+from tests.ports import free_port
 
 
 async def test_a_run_that_ends_offline_says_what_waits_and_flush_delivers_it(tmp_path: Path) -> None:
     digests = film(tmp_path / "film", still=15, moving=25)
-    server = CameraServer(ServerSettings(port=0, store=str(tmp_path / "store")), notes={})
+    port = free_port()
+    server = CameraServer(ServerSettings(port=port, store=str(tmp_path / "store")), notes={})
     await server.start()
     token = await server.issue_token("porch")
-    port = server.port
     await server.close()
     to = f"ws://:{token}@127.0.0.1:{port}"
-    run = await command("run", "--source", str(tmp_path / "film"), "--to", to, "--name", "porch", timeout_s=40)
+    run = await command("run", "--source", str(tmp_path / "film"), "--to", to, "--name", "porch", timeout_s=90)
     assert run.process.returncode == 0 and "items wait for ws://127.0.0.1" in run.text()
     away = await command("flush", "--to", to, "--name", "porch", "--for", "2s")
     assert away.process.returncode == 69 and "0 delivered" in away.text() and " wait (" in away.text()

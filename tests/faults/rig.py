@@ -19,6 +19,7 @@ from typing import Any
 
 from tests.faults.agent import promised
 from tests.faults.oracle import judge
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SHUTDOWN = (2 << 30) | (4 << 16) | (ord("X") << 8) | 125  # EXT4_IOC_SHUTDOWN
@@ -37,9 +38,7 @@ class Rig:
         self.broken = broken
         self.args: dict[str, list[str]] = {"agent": [], "server": []}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.target = self.port
 
     def _command(self, who: str) -> list[str]:
@@ -66,7 +65,7 @@ class Rig:
             self.processes[who].send_signal(with_signal)
             self.processes[who].wait()
 
-    def listening(self, timeout_s: float = 15) -> None:
+    def listening(self, timeout_s: float = 60) -> None:
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s and self.alive("server"):
             try:
@@ -76,24 +75,29 @@ class Rig:
                 time.sleep(0.05)
         raise AssertionError(f"the server does not come up: {self._log('server').read_text()[-1000:]}")
 
-    def more(self, items: int = 1, timeout_s: float = 15) -> None:
+    def more(self, items: int = 1, timeout_s: float = 60) -> None:
         """Wait until so many more items are promised: a kill before anything happened tests nothing."""
         want, end_s = promised(self.ledger) + items, time.monotonic() + timeout_s
         while promised(self.ledger) < want and time.monotonic() < end_s:
             time.sleep(0.02)
 
-    def drain(self, timeout_s: float = 60) -> bool:
-        """No more faults and no new items: does everything arrive by itself?"""
+    def drain(self, stuck_s: float = 60) -> bool:
+        """No more faults and no new items: does everything arrive by itself? Not, if nothing came for so long."""
         self.kill("agent")
         self.count = promised(self.ledger)
         if not self.alive("server"):
             self.start("server")
         self.listening()  # an agent that has nothing left ends at once: there shall be a store to judge
         self.start("agent")
-        try:
-            return self.processes["agent"].wait(timeout_s) == 0
-        except subprocess.TimeoutExpired:
-            return False
+        stored, since_s = -1, time.monotonic()
+        while time.monotonic() - since_s < stuck_s:
+            try:
+                return self.processes["agent"].wait(0.5) == 0
+            except subprocess.TimeoutExpired:
+                found = sum(1 for _ in (self.store / "items").rglob("*.*"))
+            if found != stored:
+                stored, since_s = found, time.monotonic()
+        return False
 
     def judge(self) -> dict[str, Any]:
         return judge(self.store, self.ledger)

@@ -32,7 +32,7 @@ class Program:
     async def line(self, *wanted: str) -> str:
         """The next line on stderr that has one of these words."""
         assert self.process.stderr
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while line := (await self.process.stderr.readline()).decode():
                 if any(word in line for word in wanted):
                     return line
@@ -50,7 +50,7 @@ async def program(
     it = Program(process)
     try:
         assert process.stdout
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             for _ in range(listeners):
                 line = (await process.stdout.readline()).decode()
                 assert line.startswith("listening on "), line or (await process.stderr.read()).decode()  # type: ignore[union-attr]

@@ -38,7 +38,7 @@ class Uplink:
         for message in wire.pack_item(item):
             await self.ws.send_bytes(message)
 
-    async def control(self, kind: str, timeout_s: float = 10) -> dict[str, Any]:
+    async def control(self, kind: str, timeout_s: float = 60) -> dict[str, Any]:
         """The next control message of this kind; others before it are passed over."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -55,7 +55,7 @@ class Uplink:
             if body["ack"] >= upto:
                 return body
 
-    async def closed(self, timeout_s: float = 10) -> int | None:
+    async def closed(self, timeout_s: float = 60) -> int | None:
         """Wait for the server's end of the session: its code."""
         async with asyncio.timeout(timeout_s):
             while not (await self.ws.receive()).type.name.startswith("CLOS"):

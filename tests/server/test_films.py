@@ -126,7 +126,7 @@ async def test_live_is_endless_fragmented_mp4(
         answer = await viewer.get(f"{base}/api/v1/cameras/gate/live.mp4")
         assert answer.status == 200 and answer.headers["Content-Type"].startswith('video/mp4; codecs="avc1.')
         data = bytearray()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while data.count(b"moof") < 60:
                 data += await answer.content.readany()
         answer.close()
@@ -163,7 +163,7 @@ async def test_a_jpeg_camera_and_a_jpeg_event_have_no_film(server: CameraServer,
     assert camera is not None
     base = server.urls()[0].rstrip("/")
     asked = asyncio.create_task(viewer.get(f"{base}/api/v1/cameras/porch/live.mp4"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not camera.hub.readers:
             await asyncio.sleep(0.01)
     camera.publish(Frame(Codec.JPEG, b"\xff\xd8\xff\xd9", True, 1, 1, 0))
@@ -187,7 +187,7 @@ async def test_live_and_events_are_seen_in_chromium(
         film_now = await page.evaluate("cameraAgent.films.gate")
         assert (film_now["width"], film_now["height"]) == (320, 240)
         found = set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(found) < 5:
                 found.add(await page.evaluate(PLACE, ".camera video"))
                 await asyncio.sleep(0.2)

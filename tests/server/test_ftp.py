@@ -230,7 +230,7 @@ async def test_dumb_firmware(ftp: Ftp) -> None:
         assert b"257" in said
 
     await asyncio.to_thread(work)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(await ftp.stored()) < 3:
             await asyncio.sleep(0.05)
     assert await ftp.stored() == [(jpeg(n), False) for n in (1, 2, 3)]

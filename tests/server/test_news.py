@@ -32,7 +32,7 @@ async def news(who: Person) -> AsyncIterator[tuple[str, Any]]:
 
 async def test_what_happens_comes_as_cloud_events(start: Start) -> None:
     server = await start()
-    async with asyncio.timeout(20), owner(server) as who, invited(server, who, "neighbour") as other:
+    async with asyncio.timeout(60), owner(server) as who, invited(server, who, "neighbour") as other:
         heard, not_theirs = news(who), news(other)
         assert [await anext(heard), await anext(not_theirs)] == [("", None)] * 2
         made = await who.add("porch")
@@ -63,7 +63,7 @@ async def test_what_happens_comes_as_cloud_events(start: Start) -> None:
 
 async def test_all_who_may_see_hear_the_same_event(start: Start) -> None:
     server = await start()
-    async with asyncio.timeout(20), owner(server) as who:
+    async with asyncio.timeout(60), owner(server) as who:
         one, two = news(who), news(who)
         assert [await anext(one), await anext(two)] == [("", None)] * 2
         await who.add("porch")
@@ -72,7 +72,7 @@ async def test_all_who_may_see_hear_the_same_event(start: Start) -> None:
 
 async def test_the_end_of_the_server_ends_the_news(start: Start) -> None:
     server = await start()
-    async with asyncio.timeout(20), owner(server) as who:
+    async with asyncio.timeout(60), owner(server) as who:
         heard = news(who)
         await anext(heard)
         await server.close()

@@ -70,7 +70,7 @@ async def test_a_webhook_is_signed_and_tried_again_with_the_same_id(start: Start
         settings = WebhookSettings(type="webhook", url=url, secret_file=str(tmp_path / "secret"))
         server = await start(notes={}, notify=(settings,))
         await moves(server)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await told.wait()
     assert len({id_ for id_, _ in got}) == 1
     body = got[-1][1]
@@ -94,7 +94,7 @@ async def test_what_was_not_told_is_told_after_a_restart_and_deletion_forgets_it
         await again._archive.index.write(  # type: ignore[union-attr]
             lambda tx: tx.conn.execute("UPDATE notes SET due_ns=0").rowcount
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await told.wait()
         await moves(again)
         await again.delete_camera("porch")
@@ -125,7 +125,7 @@ async def test_mail_brings_the_picture(start: Start) -> None:
     )
     server = await start(notes={}, notify=(settings,))
     await moves(server)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not mails:
             await asyncio.sleep(0.05)
     listener.close()

@@ -49,7 +49,7 @@ async def test_an_event_arrives_whole(start: Start, files: tuple[str, str], tmp_
             records=False,
         )
     task = asyncio.create_task(sink.run(Feed("porch", box, Hub())))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(await stored(server)) < len(pictures):
             assert not task.done(), task.exception()
             await asyncio.sleep(0.05)

@@ -71,7 +71,7 @@ async def agent(server: CameraServer) -> AsyncIterator[Agent]:
 
 async def until(page: Page, expression: str) -> None:
     """Wait until it is true in the page; playwright's own way to wait needs `eval`, which the page forbids."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await page.evaluate(expression):
             await asyncio.sleep(0.05)
 

@@ -33,7 +33,7 @@ async def test_a_pulled_camera_is_live_comes_back_and_ends_with_its_deletion(sta
         server = await start()
         async with owner(server) as who:
             made = await who.add("porch", pull=f"http://{address}")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await who.ask("GET", "/api/v1/cameras/porch"))["state"] != "up":
                     await asyncio.sleep(0.1)
             async with who.http.get(who.base + "/api/v1/cameras/porch/latest.jpg") as answer:

@@ -80,7 +80,7 @@ async def test_files_that_change_are_taken_over(
     assert first.split() == cert.read_text().split()
 
     cert.write_text("half a certificate")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not any(
             str(cert) in r.getMessage() or "cannot use the TLS files" in r.getMessage() for r in caplog.records
         ):
@@ -89,7 +89,7 @@ async def test_files_that_change_are_taken_over(
 
     for old, new in zip((cert, key), certificate(tmp_path / "new"), strict=True):
         Path(new).replace(old)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await asyncio.to_thread(ssl.get_server_certificate, host)).split() != cert.read_text().split():
             await asyncio.sleep(0.1)
     async with aiohttp.ClientSession() as http, http.get(server.urls()[0] + "health", ssl=trusting(cert)) as answer:
@@ -111,6 +111,6 @@ async def test_files_that_cannot_be_used_end_the_command(tmp_path: Path, files: 
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             said = (await process.communicate())[0].decode()
         assert process.returncode == 78 and named in said and "Traceback" not in said, said

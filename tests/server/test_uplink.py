@@ -285,7 +285,7 @@ async def test_live_frames_are_asked_for_only_while_somebody_looks(
     up = await connect(server, "porch", await server.issue_token("porch"))
     await up.hello()
     await up.send({"t": "dropped", "spool": up.spool, "first": 1, "last": 1})
-    message = await up.ws.receive(5)
+    message = await up.ws.receive(60)
     assert json.loads(message.data)["t"] == "ack", "nobody looks: nothing is asked for"
     origin = server.urls()[0].rstrip("/")
     async with viewer.ws_connect(f"{origin}/api/v1/cameras/porch/live", headers={"Origin": origin}) as look:
@@ -293,7 +293,7 @@ async def test_live_frames_are_asked_for_only_while_somebody_looks(
         assert await up.control("live") == {"t": "live", "n": 2}
         picture = frame(7)
         await up.ws.send_bytes(wire.pack_live(picture))
-        got = await look.receive(5)
+        got = await look.receive(60)
         assert got.type is WSMsgType.BINARY
         message = wire.unpack(got.data)
         assert isinstance(message, wire.LiveMessage)

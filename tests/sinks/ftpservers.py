@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.sinks.programs import free_port, need, started
+from tests.ports import free_port
+from tests.sinks.programs import need, started
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it stands on asyncore

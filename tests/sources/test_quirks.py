@@ -199,7 +199,7 @@ async def test_11_another_size_closes_the_event_and_no_clip_has_two(film: Path) 
     async with camera(film, fps=20) as cam:
         pipeline = Keeping("porch", source(cam), [], analyse=lambda _: Decision(True, 0.5), analyses_per_s=50)
         run = asyncio.create_task(pipeline.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(closed) < 2 or pipeline.health.up:
                 await asyncio.sleep(0.02)
         run.cancel()

@@ -24,7 +24,7 @@ class Store:
         self.line.add(seq, worth, event if now else 0)
 
     async def parts(self, count: int, size: int = 1000) -> list[tuple[int, int, int]]:
-        got = [await asyncio.wait_for(self.line.part(size), 1) for _ in range(count)]
+        got = [await asyncio.wait_for(self.line.part(size), 60) for _ in range(count)]
         return [(p.item.seq, p.start, p.end) for p in got]
 
 

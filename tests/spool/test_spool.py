@@ -24,7 +24,7 @@ def put(spool: Spool, i: int, worth: Worth = Worth.HEAD, event: int = 1, size: i
 
 async def take(spool: Spool, count: int, sink: str = "a") -> list[Item]:
     session = spool.outbox(sink).session()
-    return [await asyncio.wait_for(session.take(), 5) for _ in range(count)]
+    return [await asyncio.wait_for(session.take(), 60) for _ in range(count)]
 
 
 async def test_what_was_put_is_there_after_a_restart_byte_for_byte(tmp_path: Path) -> None:
