@@ -22,11 +22,11 @@ from agent.errors import ConfigError, UsageError
 from agent.frame import Decision, Frame
 from agent.memory import give_back, trim
 from agent.motion import MotionSettings
-from agent.pipeline import Observer, Pipeline, Way, way_keys
+from agent.pipeline import Observer, Pipeline, way_keys
 from agent.privacy import Painted, PrivacySettings
+from agent.pulse import Pulse
 from agent.recorder import EventSettings
 from agent.spool.settings import SpoolSettings
-from agent.supervise import Health
 from agent.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READY_S = 10.0
-LIVELY_S = 30.0  # a camera that is up and silent for longer hangs: its stall timer should have fired
-TRYING_S = 90.0  # the longest wait between two tries is a minute
 GONE_S = 0.5
-STUCK_S = 300.0  # a sink that is up and gets nothing acknowledged for so long hangs: a slow line acknowledges parts
 MIB = 1024 * 1024
 
 
@@ -278,7 +275,7 @@ class Agent:
         self.notifier.ready()
         give_back()
         period = self.notifier.watchdog_s or 10.0
-        pulse = Pulse(self.pipelines)
+        pulse = Pulse(self.pipelines, {c.name: sources.silence_s(c.source) for c in self.config.cameras})
         while True:
             trim()
             self.notifier.status(self.status())
@@ -297,39 +294,6 @@ class Agent:
     def status(self) -> str:
         """One line: each camera's rate, or what is missing."""
         return "; ".join(_say(p) for p in self.pipelines)
-
-
-class Pulse:
-    """Is every camera and sink capturing, delivering or trying? An outage is not a hang: a try counts.
-
-    Up and doing nothing is one: no picture, or nothing acknowledged while something waits.
-    """
-
-    def __init__(self, pipelines: list[Pipeline]) -> None:
-        self._pipelines = pipelines
-        self._seen: dict[int, tuple[int, float]] = {}
-
-    def beats(self, now_s: float) -> bool:
-        """Did each make progress lately (`now_s`: monotonic seconds)? Sinks that are up may be idle."""
-        alive = True
-        for p in self._pipelines:
-            if not p.ended.is_set():
-                alive &= self._moved(p.health, now_s, LIVELY_S if p.health.up else TRYING_S)
-            for way in p.ways:
-                alive &= self._delivers(way, now_s)
-        return alive
-
-    def _delivers(self, way: Way, now_s: float) -> bool:
-        """Away and trying, or up and idle, or up and something was acknowledged."""
-        moved = self._moved(way.health, now_s, STUCK_S if way.health.up else TRYING_S, way.outbox.progress)
-        return moved or (way.health.up and way.outbox.idle)
-
-    def _moved(self, health: Health, now_s: float, within_s: float, more: int = 0) -> bool:
-        progress, since_s = self._seen.get(id(health), (-1, now_s))
-        if progress != health.progress + more:
-            self._seen[id(health)] = (health.progress + more, now_s)
-            return True
-        return now_s - since_s < within_s
 
 
 def _say(p: Pipeline) -> str:

@@ -84,6 +84,11 @@ class Spooling(Protocol):
     @property
     def next_seq(self) -> int: ...
 
+    @property
+    def upkeep(self) -> int | None:
+        """Changes whenever the disk takes an item or refuses one; None while none waits for it."""
+        ...
+
     def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth) -> object:
         """Number the payload, digest it and keep it; never waits."""
         ...
@@ -102,6 +107,10 @@ class MemorySpool:
     @property
     def next_seq(self) -> int:
         return max((o.next_seq for o in self._outboxes.values()), default=1)
+
+    @property
+    def upkeep(self) -> None:
+        return None
 
     def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth) -> None:
         for outbox in self._outboxes.values():

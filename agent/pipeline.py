@@ -183,6 +183,11 @@ class Pipeline:
         """Frames a second, lately; 0 before the second frame. Pictures that arrive in one piece do not raise it."""
         return 1 / self._gap_s if self._gap_s > 0 else 0.0
 
+    @property
+    def judged_every_s(self) -> float | None:
+        """How often a picture is looked at for motion; None: never."""
+        return None if self._analyse is None else self._period_ns / 1e9
+
     def arm(self, armed: bool) -> None:
         """Whether motion makes events; live view goes on in any case."""
         if self.armed and not armed:

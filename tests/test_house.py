@@ -18,6 +18,7 @@ ROOTS = {
     "flush",
     "hosted",
     "portal",
+    "pulse",
     "remote",
     "simulate",
     "status",

@@ -74,6 +74,11 @@ KINDS: dict[str, Kind] = {
 }
 
 
+def silence_s(source: Source) -> float:
+    """For how long it may be up without a frame by its own settings."""
+    return sum(float(getattr(source, name, 0.0)) for name in ("stall_timeout_s", "poll_s"))
+
+
 def from_text(text: str) -> Source:
     """The source that a word on the command line names: `demo`, `0`, a file or folder, or a URL.
 

@@ -77,6 +77,12 @@ class Spool:
         """What this sink drains; the name must be one of those that the disk was opened with."""
         return self._outboxes[sink]
 
+    @property
+    def upkeep(self) -> int | None:
+        """Changes whenever the disk takes an item or refuses one; None while none waits for it."""
+        oldest = next(iter(self.fresh), None)
+        return None if oldest is None else oldest + self.write_errors
+
     def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth) -> Item:
         """Number, digest and keep the payload; never waits."""
         item = Item(self.camera, self.id, self.next_seq, type_, event, wall_ns, payload, Item.digest(payload))
