@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, Route, async_playwright
 
 from agent.hub import Hub
 from agent.outbox import MemoryOutbox
@@ -139,6 +139,22 @@ async def test_a_link_opens_its_event(server: CameraServer, page: Page, agent: A
     await page.evaluate("location.hash = '#event=porch/77'")
     await until(page, "document.getElementById('notes').textContent.includes('not here')")
     assert complaints == []
+
+
+async def test_a_camera_that_comes_before_anybody_listens_is_shown(server: CameraServer, page: Page) -> None:
+    """Between the reading of the list and the first news nothing is told."""
+    came = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await came.wait()
+        await route.continue_()
+
+    await page.route("**/api/v1/news", hold)
+    await enter(page, server)
+    await page.get_by_text("Nothing has moved yet").wait_for()
+    await server.add_camera("porch")
+    came.set()
+    await page.locator(".camera").wait_for()
 
 
 async def test_event_appears_and_plays(server: CameraServer, page: Page, agent: Agent) -> None:

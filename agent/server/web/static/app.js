@@ -7,7 +7,7 @@ import { startMarks } from "./marks.js";
 import { player } from "./player.js";
 
 const cameras = new Map(), moving = new Map();
-let owner = false, notes = {};
+let owner = false, notes = {}, reading = null, again = false;
 
 function changed(event) {
   if (event.state === "open") moving.set(event.id, event.camera);
@@ -22,7 +22,24 @@ function drawCameras() {
   events.showFilter(list.map((c) => c.name));
 }
 
-async function refresh() {
+/** Read everything again. One reading at a time, so that an older answer never comes after a newer one. */
+function refresh() {
+  again = true;
+  return reading ??= readAll();
+}
+
+async function readAll() {
+  try {
+    while (again) {
+      again = false;
+      await read();
+    }
+  } finally {
+    reading = null;
+  }
+}
+
+async function read() {
   const { cameras: list } = await api("/cameras");
   cameras.clear();
   for (const camera of list) cameras.set(camera.name, camera);
@@ -38,8 +55,8 @@ function cameraNews(camera) {
   if (camera.state === "deleted") {
     cameras.delete(camera.name);
     events.forget(camera.name);
-  } else if (!cameras.has(camera.name)) {
-    refresh(); // whose it is, the news does not say
+  } else if (reading || !cameras.has(camera.name)) {
+    refresh(); // whose it is, the news does not say; and what is being read may be older than the news
     return;
   } else cameras.set(camera.name, { ...cameras.get(camera.name), ...camera });
   drawCameras();
@@ -47,12 +64,10 @@ function cameraNews(camera) {
 
 function listen() {
   const news = new EventSource("/api/v1/news");
-  let first = true;
   news.onopen = () => {
     pill($("link"), "connected", "good");
     showNotes();
-    if (!first) refresh();
-    first = false;
+    refresh(); // what happened before somebody listened is not told
   };
   news.onerror = () => {
     pill($("link"), "no connection", "bad");

@@ -45,21 +45,29 @@ export class LiveFilm {
   }
 
   async append(bytes) {
-    if (this.buffer.updating) await new Promise((done) => this.buffer.addEventListener("updateend", done, { once: true }));
-    const ready = new Promise((done, failed) => {
-      this.buffer.addEventListener("updateend", done, { once: true });
-      this.buffer.addEventListener("error", () => failed(new Error("The camera sent damaged pictures.")), { once: true });
-    });
+    if (this.buffer.updating) await this.settled(); // what was shown is being forgotten
     this.buffer.appendBuffer(bytes);
-    await ready;
+    await this.settled();
   }
 
-  /** Stay at the live edge: start there, jump to it when late, and forget what was shown. */
+  /** One pair of handlers, replaced each time: listeners would heap up, two for each picture. */
+  settled() {
+    return new Promise((done, failed) => {
+      this.buffer.onupdateend = done;
+      this.buffer.onerror = () => failed(new Error("The camera sent damaged pictures."));
+    });
+  }
+
+  /**
+   * Stay at the live edge: start there, jump to it when late, and forget what was shown. A jump is let end first: it
+   * decodes from the keyframe on, and a slow machine that begins anew each time would never show a picture.
+   */
   follow() {
     const { video, buffer } = this, { buffered } = buffer;
     if (!buffered.length) return;
     const end = buffered.end(buffered.length - 1);
-    if (end - video.currentTime > LATE_S || video.currentTime < buffered.start(buffered.length - 1)) {
+    const late = end - video.currentTime > LATE_S || video.currentTime < buffered.start(buffered.length - 1);
+    if (late && !video.seeking) {
       video.currentTime = Math.max(buffered.start(buffered.length - 1), end - EDGE_S);
     }
     if (video.paused) video.play().catch(() => {});
