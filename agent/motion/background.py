@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from agent.motion.planes import above, at_least
+from agent.motion.planes import above
 
 if TYPE_CHECKING:
-    from agent.motion.planes import Plane
+    from agent.motion.planes import Floats, Plane
     from agent.motion.tuning import Tuning
 
 
@@ -37,10 +37,11 @@ class Background:
 
     def __init__(self, plane: Plane, tuning: Tuning) -> None:
         self._tuning = tuning
+        self._least = np.maximum(np.rint(np.arange(256) * tuning.weber), round(tuning.floor)).astype(np.uint8)
         self.mean = plane.astype(np.float32)
         self._low = [plane.copy(), plane.copy()]
         self._high = [plane.copy(), plane.copy()]
-        self._blocked_s = np.zeros(plane.shape, np.float32)
+        self._blocked_s: Floats = np.zeros(plane.shape, np.float32)
         self.age_s = 0.0
         self._bucket_s = 0.0
 
@@ -52,11 +53,10 @@ class Background:
 
     def compare(self, plane: Plane, gain: float, offset: float) -> tuple[Plane, Plane]:
         """How far each pixel lies outside its range in this light, and how far is needed to differ (grey levels)."""
-        t = self._tuning
         low, high = lit(cv2.min(*self._low), gain, offset), lit(cv2.max(*self._high), gain, offset)
         away = cv2.max(cv2.subtract(plane, high), cv2.subtract(low, plane))
-        limit = at_least(cv2.convertScaleAbs(cv2.subtract(high, low), alpha=t.range_gain), round(t.floor))
-        return away, cv2.max(limit, cv2.convertScaleAbs(high, alpha=t.weber))
+        spread = cv2.convertScaleAbs(cv2.subtract(high, low), alpha=self._tuning.range_gain)
+        return away, cv2.max(spread, cv2.LUT(high, self._least))
 
     def learn(self, plane: Plane, active: Plane | None, dt_s: float) -> None:
         """Follow the picture, except where `active` (255: motion) has been so for only a short time."""
@@ -80,6 +80,5 @@ class Background:
 
     def _free(self, active: Plane, dt_s: float) -> Plane:
         """255 where the picture may be learned: no motion, or motion on the spot for longer than `block_s`."""
-        self._blocked_s += dt_s
-        self._blocked_s[active == 0] = 0
+        self._blocked_s = cv2.copyTo(self._blocked_s + dt_s, active)
         return cv2.bitwise_or(cv2.bitwise_not(active), above(self._blocked_s, self._tuning.block_s))

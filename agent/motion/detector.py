@@ -12,9 +12,8 @@ import numpy as np
 from agent.frame import Box, Candidate, Decision
 from agent.motion import light
 from agent.motion.background import lit
-from agent.motion.blobs import Blob, Traits, group
+from agent.motion.blobs import Blob, Groups, Traits, group, weigh
 from agent.motion.light import Light
-from agent.motion.planes import above, at_most
 from agent.motion.region import Region, region
 from agent.motion.scene import Scene, Scenes
 from agent.motion.tracks import Track, Tracker
@@ -67,17 +66,8 @@ class MotionDetector:
 
     def _look(self, luma: Plane, pts_s: float, dt_s: float) -> Decision:
         t, background = self._tuning, self._scene.background
-        level = float(cv2.mean(background.mean)[0])
-        now, away, limit = Light(), luma, luma
-        differs: Plane | None = None
-        # Where nothing differs and the mean is the same, the light is.
-        if not self._stir and abs(float(cv2.mean(luma)[0]) - level) < 1:
-            away, limit = background.compare(luma, *now)
-            differs = cv2.compare(away, limit, cv2.CMP_GT)
-        if differs is None or cv2.countNonZero(differs):
-            now = light.fit(luma, background.mean)
-            away, limit = background.compare(luma, *now)
-            differs = cv2.compare(away, limit, cv2.CMP_GT)
+        level = cv2.mean(background.mean)[0]
+        now, away, limit, differs = self._compare(luma, level)
         count = cv2.countNonZero(differs)
         self._stir = count > 0
         if count > t.upheaval * luma.size:
@@ -90,8 +80,8 @@ class MotionDetector:
         hidden: list[Candidate] = []
         active = None
         if count:
-            traits = self._traits(luma, away, limit, differs, now)
-            moving, hidden, active = self._judge(luma, differs, traits, now, pts_s, dt_s)
+            self._scene.ground.wake()
+            moving, hidden, active = self._judge(luma, away, limit, differs, now, pts_s, dt_s)
         self._scene.ground.tread(differs if count else None, active, dt_s)
         if now.differs():
             background.relight(*now)
@@ -101,25 +91,40 @@ class MotionDetector:
         self._past.append((pts_s, luma, now))
         return self._decide([k.blob for k in moving], tuple(hidden), pts_s)
 
+    def _compare(self, luma: Plane, level: float) -> tuple[Light, Plane, Plane, Plane]:
+        """The light now, how far each pixel is from its range, how far is needed, and 255 where it is farther."""
+        background = self._scene.background
+        # Where nothing differs and the mean is the same, the light is.
+        sure = not self._stir and abs(cv2.mean(luma)[0] - level) < 1
+        now = Light() if sure else light.fit(luma, background.mean)
+        while True:
+            away, limit = background.compare(luma, *now)
+            differs = cv2.compare(away, limit, cv2.CMP_GT)
+            if not sure or not cv2.countNonZero(differs):
+                return now, away, limit, differs
+            sure, now = False, light.fit(luma, background.mean)
+            if now == Light():
+                return now, away, limit, differs
+
     def _trim(self, pts_s: float) -> None:
         """Forget pictures older than the one of `lag_s` ago."""
         while len(self._past) > 1 and self._past[1][0] <= pts_s - self._tuning.lag_s + 1e-6:
             self._past.popleft()
 
-    def _traits(self, luma: Plane, away: Plane, limit: Plane, differs: Plane, now: Light) -> Traits:
-        t = self._tuning
+    def _traits(self, groups: Groups, luma: Plane, away: Plane, limit: Plane, differs: Plane, now: Light) -> Traits:
+        t, places, ground = self._tuning, groups.places, self._scene.ground
         _, before, old = self._past[0]
-        changed_by = cv2.absdiff(luma, lit(before, *now.since(old)))
-        changed = cv2.bitwise_and(above(changed_by, t.floor), differs)
-        ratio = at_most(cv2.divide(away, limit, dtype=cv2.CV_32F), t.pixel_cap)
-        calm = self._scene.ground.calm()
-        worth = calm * self._scene.ground.fresh()
+        differing = differs.ravel()[places] > 0
+        changed_by = cv2.absdiff(luma, lit(before, *now.since(old))).ravel()[places]
+        ratio = np.minimum(away.ravel()[places] / limit.ravel()[places], t.pixel_cap)
+        calm = ground.calm(places)
+        worth = calm * ground.fresh(places)
         if self._region.weight is not None:
-            worth *= self._region.weight
-        return Traits(cv2.copyTo(ratio, differs), at_most(changed, 1), calm, worth)
+            worth *= self._region.weight.ravel()[places]
+        return Traits(ratio * differing, (changed_by > t.floor) & differing, calm, worth)
 
     def _judge(
-        self, luma: Plane, differs: Plane, traits: Traits, now: Light, pts_s: float, dt_s: float
+        self, luma: Plane, away: Plane, limit: Plane, differs: Plane, now: Light, pts_s: float, dt_s: float
     ) -> tuple[list[Track], list[Candidate], Plane | None]:
         """What moves, what was held back and why, and 255 where motion keeps the background from learning."""
         t = self._tuning
@@ -129,15 +134,21 @@ class MotionDetector:
             if cv2.countNonZero(masked):
                 hidden.append(Candidate("mask", self._box(*cv2.boundingRect(masked))))
             differs = cv2.bitwise_and(differs, self._region.looked)
-        blobs, labels = group(differs, traits)
-        usual = lit(cv2.convertScaleAbs(self._scene.background.mean), *now)
+        groups = group(differs)
+        usual: Plane | None = None
 
         def is_light(b: Blob) -> bool:
-            if b.area < SMALLEST_LIT or light.explains(b, luma, usual) <= t.alight:
+            nonlocal usual
+            if b.area < SMALLEST_LIT:
+                return False
+            if usual is None:
+                usual = lit(cv2.convertScaleAbs(self._scene.background.mean), *now)
+            if light.explains(b, luma, usual) <= t.alight:
                 return False
             hidden.append(self._candidate("light", b, b.ground))
             return True
 
+        blobs = weigh(groups, self._traits(groups, luma, away, limit, differs, now))
         moving: list[Track] = []
         shielding: list[int] = []
         for k in self._tracker.follow(blobs, pts_s, dt_s, is_light, quiet=pts_s < self._quiet_until_s):
@@ -149,7 +160,7 @@ class MotionDetector:
                 hidden.append(self._candidate(reason, k.blob, k.ground))
             else:
                 moving.append(k)
-        return moving, hidden, self._shield(labels, shielding, traits)
+        return moving, hidden, self._shield(groups, shielding)
 
     def _held_back(self, track: Track, pts_s: float, patience_s: float) -> str:
         """Why a track is no motion now, "" if it is."""
@@ -162,13 +173,11 @@ class MotionDetector:
             return "small"
         return "large" if track.blob.h > self._settings.max_size * height else ""
 
-    def _shield(self, labels: Plane, shielding: list[int], traits: Traits) -> Plane | None:
+    def _shield(self, groups: Groups, shielding: list[int]) -> Plane | None:
         if not shielding:
             return None
-        keep = np.zeros(int(labels.max()) + 1, np.uint8)
-        keep[shielding] = 255
-        calm = above(traits.calm, self._tuning.shield)
-        return cv2.bitwise_and(cv2.dilate(np.take(keep, labels), AROUND), calm)
+        around = cv2.dilate(groups.area(shielding, self._shape), AROUND)
+        return cv2.bitwise_and(around, self._scene.ground.calmer(self._tuning.shield))
 
     def _box(self, x: int, y: int, w: int, h: int) -> Box:
         height, width = self._shape

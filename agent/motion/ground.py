@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from agent.motion.background import rate
-from agent.motion.planes import at_most
+from agent.motion.planes import above
 
 if TYPE_CHECKING:
-    from agent.motion.planes import Floats, Plane
+    from agent.motion.planes import Floats, Places, Plane
     from agent.motion.tuning import Tuning
 
 NOTHING = 1e-5
@@ -20,42 +20,61 @@ POOL = (5, 5)
 """a leaf's neighbours are leaves: how often a pixel differs is taken from its neighbourhood"""
 
 
-def _forget(share: Floats) -> None:
-    """What has decayed to nearly nothing is nothing: numbers close to 0 cost a processor ten times as much."""
-    cv2.threshold(share, NOTHING, 0, cv2.THRESH_TOZERO, dst=share)
-
-
 class Ground:
-    """How lately each pixel differed (worn, 1 to 0) and how often it did so without being motion (heat, 0 to 1)."""
+    """How lately each pixel differed (worn, 1 to 0) and how often it did so without being motion (heat, 0 to 1).
+
+    Both fade by themselves. How much they have is kept as two numbers and taken from the planes when something
+    differs again, so that a quiet scene costs nothing.
+    """
 
     def __init__(self, shape: tuple[int, ...], tuning: Tuning) -> None:
         self._tuning = tuning
         self._worn = np.zeros(shape, np.float32)
         self._heat = np.zeros(shape, np.float32)
+        self._pooled: Floats = self._heat
+        self._worn_left = 1.0
+        self._heat_left = 1.0
         self._age_s = 0.0
 
-    def calm(self) -> Floats:
-        """1 where nothing but motion ever differs, towards 0 where things come and go."""
-        share: Floats = 1 / (1.0 + self._tuning.heat_gain * cv2.blur(self._heat, POOL))
+    def wake(self) -> None:
+        """Bring the planes up to now; what is asked below is of now only after this."""
+        # What has faded to nearly nothing is nothing: numbers close to 0 cost a processor ten times as much.
+        if self._worn_left < 1:
+            self._worn *= self._worn_left
+            cv2.threshold(self._worn, NOTHING, 0, cv2.THRESH_TOZERO, dst=self._worn)
+        if self._heat_left < 1:
+            self._heat *= self._heat_left
+            cv2.threshold(self._heat, NOTHING, 0, cv2.THRESH_TOZERO, dst=self._heat)
+        self._worn_left = self._heat_left = 1.0
+        self._pooled = cv2.blur(self._heat, POOL)
+
+    def calm(self, places: Places) -> Floats:
+        """Of these pixels: 1 where nothing but motion ever differs, towards 0 where things come and go."""
+        share: Floats = 1 / (1.0 + self._tuning.heat_gain * self._pooled.ravel()[places])
         return share
 
-    def fresh(self) -> Floats:
-        """1 where nothing differed lately, towards 0 where something just did."""
-        share: Floats = 1.0 - self._worn
+    def fresh(self, places: Places) -> Floats:
+        """Of these pixels: 1 where nothing differed lately, towards 0 where something just did."""
+        share: Floats = 1.0 - self._worn.ravel()[places]
         return share
+
+    def calmer(self, than: float) -> Plane:
+        """255 where the calm is at least this."""
+        return cv2.bitwise_not(above(self._pooled, (1 / than - 1) / self._tuning.heat_gain))
 
     def tread(self, differs: Plane | None, active: Plane | None, dt_s: float) -> None:
-        """`differs`: 255 where a pixel differs now, None for nowhere; `active`: 255 where that is motion."""
+        """`differs`: 255 where a pixel differs now (wake before), None for nowhere; `active`: 255 where that is
+        motion."""
         t = self._tuning
         self._age_s += dt_s
         r = rate(dt_s, min(t.heat_s, 0.5 + self._age_s))
-        self._worn *= math.exp(-dt_s / t.worn_s)
-        _forget(self._worn)
-        _forget(self._heat)
+        self._worn_left *= math.exp(-dt_s / t.worn_s)
         if differs is None:
-            self._heat *= 1 - r
+            self._heat_left *= 1 - r
             return
-        now = at_most(differs, 1)
-        cv2.max(self._worn, now.astype(np.float32), dst=self._worn)
+        now = differs > 0
         free = None if active is None else cv2.bitwise_not(active)
-        cv2.accumulateWeighted(now, self._heat, r, free)
+        cv2.accumulateWeighted(now.view(np.uint8), self._heat, r, free)
+        self._worn *= self._worn_left
+        self._worn_left = 1.0
+        np.copyto(self._worn, 1.0, where=now)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from agent.motion.background import rate
 
 if TYPE_CHECKING:
@@ -73,11 +71,8 @@ class Tracker:
         self._tuning = tuning
         self._tracks: list[Track] = []
         self._clutter = 0.0
-
-    @property
-    def wanted(self) -> float:
-        """What a track's ground must be worth now."""
-        return max(self._tuning.evidence, self._tuning.clutter_gain * self._clutter)
+        self.wanted = tuning.evidence
+        """what a track's ground must be worth now"""
 
     def follow(
         self, blobs: Sequence[Blob], t_s: float, dt_s: float, is_light: Callable[[Blob], bool], *, quiet: bool
@@ -109,7 +104,9 @@ class Tracker:
         self._clutter *= 1 - rate(dt_s, self._tuning.clutter_s)
         lost = [k for k in self._tracks if t_s - k.seen_s > FORGET_S]
         self._clutter = max([self._clutter, *(k.ground for k in lost if k.proven_s == NEVER)])
-        self._tracks = [k for k in self._tracks if t_s - k.seen_s <= FORGET_S]
+        if lost:
+            self._tracks = [k for k in self._tracks if t_s - k.seen_s <= FORGET_S]
+        self.wanted = max(self._tuning.evidence, self._tuning.clutter_gain * self._clutter)
 
     def _prove(self, track: Track, t_s: float) -> None:
         t = self._tuning
@@ -127,24 +124,30 @@ class Tracker:
 
 def _pairs(tracks: Sequence[Track], blobs: Sequence[Blob], t_s: float) -> dict[int, Track]:
     """Which track each blob (by its number) continues: the pairs within reach, nearest first."""
-    if not tracks or not blobs:
-        return {}
-    old = np.array([(b.x, b.y, b.w, b.h, b.cx, b.cy, b.area) for b in (k.blob for k in tracks)])[:, None]
-    new = np.array([(b.x, b.y, b.w, b.h, b.cx, b.cy, b.area) for b in blobs])[None]
-    ago_s = t_s - np.array([k.seen_s for k in tracks])[:, None]
-    apart = np.maximum(old[..., :2] - new[..., :2] - new[..., 2:4], new[..., :2] - old[..., :2] - old[..., 2:4])
-    apart = np.maximum(apart, 0).max(axis=2)
-    reach = 1.0 + PIXELS_PER_S * ago_s + 0.3 * np.minimum(old[..., 2:4], new[..., 2:4]).sum(axis=2)
-    growth = np.abs(np.log(old[..., 6] / new[..., 6]))
-    gap = apart + 0.1 * np.abs(old[..., 4:6] - new[..., 4:6]).sum(axis=2)
-    gap[(apart > reach) | (growth > math.log(ALIKE))] = np.inf
+    near = []
+    edges = [(b.x, b.y, b.x + b.w, b.y + b.h) for b in blobs]
+    for i, track in enumerate(tracks):
+        old, reach = track.blob, 1.0 + PIXELS_PER_S * (t_s - track.seen_s)
+        most = reach + 0.3 * (old.w + old.h)
+        left, right, top, bottom = old.x - most, old.x + old.w + most, old.y - most, old.y + old.h + most
+        for j, (x0, y0, x1, y1) in enumerate(edges):
+            if x0 <= right and x1 >= left and y0 <= bottom and y1 >= top:
+                gap = _gap(old, blobs[j], reach)
+                if gap is not None:
+                    near.append((gap, i, j))
     found: dict[int, Track] = {}
     taken: set[int] = set()
-    for pair in np.argsort(gap, axis=None, kind="stable").tolist():
-        i, j = divmod(pair, len(blobs))
-        if gap[i, j] == np.inf or len(found) == len(blobs):
-            break
+    for _, i, j in sorted(near):
         if i not in taken and j not in found:
             taken.add(i)
             found[j] = tracks[i]
     return found
+
+
+def _gap(old: Blob, new: Blob, reach: float) -> float | None:
+    """How far apart the two are; None when the one cannot have become the other."""
+    apart = max(old.x - new.x - new.w, new.x - old.x - old.w, old.y - new.y - new.h, new.y - old.y - old.h, 0)
+    reach += 0.3 * (min(old.w, new.w) + min(old.h, new.h))
+    if apart > reach or not 1 / ALIKE <= old.area / new.area <= ALIKE:
+        return None
+    return apart + 0.1 * (abs(old.cx - new.cx) + abs(old.cy - new.cy))
