@@ -67,7 +67,7 @@ def test_people_read_why() -> None:
     camera = {
         "name": "porch", "ended": False, "up": True, "since_ns": 0, "fps": 5.0, "size": None, "event": 0,
         "counters": {"frames": 1, "lost_frames": 0, "events": 0, "clips": 0}, "spool_error": "", "sinks": [],
-        "held_back": ring.json(),
+        "armed": True, "held_back": ring.json(),
     }  # fmt: skip
     assert "held back" not in text([camera])
     assert "only the light changed for 0.0 s, 10x20 % at 10,10 %, evidence 3 of 14, zone gate" in text(
