@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from bench.measure import cpu_s, memory
 
@@ -24,12 +25,14 @@ NAMES = {
 }
 ROLE = "from bench import fanout; fanout.role(*__import__('sys').argv[1:])"
 STAMP = b"\xff\xd8\xff\xfe\x00\x0aSTMP"  # in front of the time, in each picture
-CREDIT = b'{"t":"live","n":4}'
+CREDITS, CREDIT = b'{"t":"live","n":8}', b'{"t":"live","n":4}'
+MESSAGE_BYTES = BYTES + 50  # a live message with its head and the WebSocket's
+PHASES = 6
 
 
 def main() -> None:
     print(f"{VIEWERS} viewers of a {BYTES // 1000} kB picture, {FPS:g} a second, over loopback; CPU: best of {ROUNDS}")
-    rounds = [{kind: measure(kind, 0) for kind in NAMES} for _ in range(ROUNDS)]
+    rounds = [{kind: measure(kind) for kind in NAMES} for _ in range(ROUNDS)]
     best = {kind: min(r[kind]["cpu"] for r in rounds) for kind in NAMES}
     for kind, name in NAMES.items():
         last = rounds[-1][kind]
@@ -39,32 +42,46 @@ def main() -> None:
             f"   {last['rate']:5.1f} pictures a second   {last['rss']:5.0f} MiB",
             flush=True,
         )
-    for kind in ("mjpeg", "ws"):
-        calm, stuck = measure(kind, 0), measure(kind, 1)
+    for kind in ("mjpeg", "ws", "live"):
+        ratios, growth = stuck(kind)
         print(
-            f"{kind + ', one viewer stuck':32} delay p95 of the others {stuck['p95'] / calm['p95']:4.2f}x,"
-            f" memory {stuck['rss'] - calm['rss']:+5.2f} MiB",
+            f"{kind + ', one viewer stuck':32} delay p95 of the others {median(ratios):4.2f}x"
+            f" ({min(ratios):4.2f} to {max(ratios):4.2f}), memory {growth:+5.2f} MiB at most",
             flush=True,
         )
 
 
-def measure(kind: str, stuck: int) -> dict[str, float]:
+def measure(kind: str) -> dict[str, float]:
     """CPU seconds a picture and viewer, delays in seconds, pictures a second and viewer, resident MiB."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        server = stack.enter_context(_started("serve", kind, folder))
-        assert server.stdout is not None
-        port, cookie = server.stdout.readline().split(maxsplit=1)
-        viewers = stack.enter_context(_started("view", kind, port, cookie.strip(), str(stuck)))
-        assert viewers.stdout is not None
-        viewers.stdout.readline()
-        time.sleep(2)
+    with _viewed(kind, 1) as (server, lines):
         cpu, begin = cpu_s(server.pid), time.monotonic()
-        time.sleep(SECONDS)
+        pictures, p50, p95, seconds = (float(x) for x in lines.readline().split())
         cpu, took = cpu_s(server.pid) - cpu, time.monotonic() - begin
-        rss = memory(server.pid).anonymous_mib
-        pictures, p50, p95, seconds = (float(x) for x in viewers.stdout.readline().split())
         rate = pictures / seconds / VIEWERS
+        rss = memory(server.pid).anonymous_mib
         return {"cpu": cpu / (rate * took * VIEWERS), "p50": p50, "p95": p95, "rate": rate, "rss": rss}
+
+
+def stuck(kind: str) -> tuple[list[float], float]:
+    """One more viewer that never reads comes and goes, five seconds each: by what the others' p95 changes from the
+    seconds without it just before to those with it, and by how many MiB the server grows."""
+    with _viewed(kind, 2 * PHASES) as (server, lines):
+        p95, rss = [], []
+        for _ in range(2 * PHASES):
+            p95.append(float(lines.readline().split()[2]))
+            rss.append(memory(server.pid).anonymous_mib)
+    pairs = range(0, 2 * PHASES, 2)
+    return [p95[n + 1] / p95[n] for n in pairs], max(rss[n + 1] - rss[n] for n in pairs)
+
+
+@contextlib.contextmanager
+def _viewed(kind: str, phases: int):  # type: ignore[no-untyped-def]
+    """A server and its viewers; of these a line for each phase."""
+    with tempfile.TemporaryDirectory() as folder, _started("serve", kind, folder) as server:
+        port, cookie = server.stdout.readline().split(maxsplit=1)
+        with _started("view", kind, port, cookie.strip(), str(phases)) as viewers:
+            viewers.stdout.readline()
+            yield server, viewers.stdout
 
 
 @contextlib.contextmanager
@@ -133,43 +150,72 @@ async def serve(folder: Path) -> None:
         n += 1
 
 
-def view(kind: str, port: int, cookie: str, stuck: int) -> None:
-    """All viewers in one process: reads and forgets; a delay is from the stamp to the read that brings it."""
-    poll, sockets = select.epoll(), {}
-    for n in range(VIEWERS + stuck):
-        sock = socket.create_connection(("127.0.0.1", port))
-        sock.sendall(_request(kind, cookie))
-        if n < VIEWERS:
-            sock.setblocking(False)
-            poll.register(sock.fileno(), select.EPOLLIN)
-        sockets[sock.fileno()] = sock
+def view(kind: str, port: int, cookie: str, phases: int) -> None:
+    """All viewers in one process: they read and forget. In each second phase there is one that does not read."""
+    viewers = Viewers(kind, port, cookie)
+    viewers.look(2)
     print("ready", flush=True)
-    scratch = bytearray(1 << 18)
-    delays: list[float] = []
-    total, begin, end = 0, time.monotonic() + 2, time.monotonic() + 2 + SECONDS
-    credit = time.monotonic()
-    while (now := time.monotonic()) < end:
-        if kind == "live" and now >= credit:
-            credit += 1 / FPS
-            for sock in sockets.values():
-                sock.send(b"\x81" + bytes((128 + len(CREDIT),)) + bytes(4) + CREDIT)
-        for fd, _ in poll.poll(0.05):
-            try:
-                count = sockets[fd].recv_into(scratch)
-            except BlockingIOError:
-                continue
-            if now < begin:
-                continue
-            total += count
-            at = scratch.find(STAMP, 0, min(count, 400))
-            if at >= 0 and count >= at + 18:
-                # The upper bytes of the double are those of now: they change once in weeks.
-                head = struct.pack(">d", time.time())[:2]
-                delays.append(time.time() - struct.unpack(">d", head + bytes(scratch[at + 10 : at + 16]))[0])
-    delays.sort()
-    p50, p95 = (delays[int(len(delays) * share)] if delays else 0.0 for share in (0.5, 0.95))
-    print(total / BYTES, p50, p95, end - begin, flush=True)
+    for n in range(phases):
+        stuck = _viewer(kind, port, cookie) if n % 2 else None
+        viewers.look(0.5)
+        total, delays = viewers.look(SECONDS)
+        delays.sort()
+        p50, p95 = (delays[int(len(delays) * share)] if delays else 0.0 for share in (0.5, 0.95))
+        print(total / BYTES, p50, p95, SECONDS, flush=True)
+        if stuck is not None:
+            stuck.close()
     time.sleep(60)
+
+
+class Viewers:
+    """VIEWERS connections; those of the live view give their credits as the page does: some at a time."""
+
+    def __init__(self, kind: str, port: int, cookie: str) -> None:
+        self._poll = select.epoll()
+        self._scratch = bytearray(1 << 18)
+        self._live = kind == "live"
+        self._sockets: dict[int, socket.socket] = {}
+        self._owed: dict[int, int] = {}
+        for _ in range(VIEWERS):
+            sock = _viewer(kind, port, cookie)
+            sock.setblocking(False)
+            self._poll.register(sock.fileno(), select.EPOLLIN)
+            self._sockets[sock.fileno()] = sock
+            self._owed[sock.fileno()] = 0
+
+    def look(self, seconds: float) -> tuple[int, list[float]]:
+        """Bytes that came, and the delay of each picture from its stamp to the read that brings it."""
+        total, delays, end = 0, list[float](), time.monotonic() + seconds
+        while time.monotonic() < end:
+            for fd, _ in self._poll.poll(0.05):
+                try:
+                    count = self._sockets[fd].recv_into(self._scratch)
+                except BlockingIOError:
+                    continue
+                total += count
+                self._owed[fd] += count
+                if self._live and self._owed[fd] >= 4 * MESSAGE_BYTES:
+                    self._owed[fd] -= 4 * MESSAGE_BYTES
+                    self._sockets[fd].send(_text(CREDIT))
+                at = self._scratch.find(STAMP, 0, min(count, 400))
+                if at >= 0 and count >= at + 18:
+                    # The upper bytes of the double are those of now: they change once in weeks.
+                    head = struct.pack(">d", time.time())[:2]
+                    delays.append(time.time() - struct.unpack(">d", head + bytes(self._scratch[at + 10 : at + 16]))[0])
+        return total, delays
+
+
+def _viewer(kind: str, port: int, cookie: str) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.sendall(_request(kind, cookie))
+    if kind == "live":
+        sock.sendall(_text(CREDITS))
+    return sock
+
+
+def _text(body: bytes) -> bytes:
+    """A masked text of a WebSocket."""
+    return b"\x81" + bytes((128 + len(body),)) + bytes(4) + body
 
 
 def _request(kind: str, cookie: str) -> bytes:

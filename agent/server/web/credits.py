@@ -7,14 +7,18 @@ from collections.abc import Callable
 
 TEXT, FINAL, MASKED, LONG = 0x81, 0x80, 0x80, 126
 HEAD_BYTES = 6
+BUFFER_BYTES = 16 * 1024
 
 
-class Credits(asyncio.Protocol):
+class Credits(asyncio.BufferedProtocol):
     """Stands before a WebSocket's protocol and takes the texts of up to 125 bytes that come in one piece.
 
     Everything else (RFC 6455, 5.2: longer, cut, or of another kind) goes on to the protocol behind; after a message in
     several frames, or a frame in several pieces, all of it does.
+    A buffer shared by all: one made for each read would cost as much as the rest of reading.
     """
+
+    _buffer = memoryview(bytearray(BUFFER_BYTES))
 
     def __init__(self, behind: asyncio.Protocol, take: Callable[[bytes], None]) -> None:
         self._behind = behind
@@ -28,8 +32,12 @@ class Credits(asyncio.Protocol):
         assert isinstance(behind, asyncio.Protocol)
         transport.set_protocol(cls(behind, take))
 
-    def data_received(self, data: bytes) -> None:
-        at, end = 0, len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
+        at, end = 0, nbytes
         while self._whole and end - at >= HEAD_BYTES and data[at] == TEXT and MASKED <= data[at + 1] < MASKED + LONG:
             body = at + HEAD_BYTES
             after = body + data[at + 1] - MASKED

@@ -1,13 +1,29 @@
-// Live pictures: one WebSocket per camera, one credit for each picture drawn; nothing is asked for out of sight.
+// Live pictures: one WebSocket per camera, a credit for each picture drawn; nothing is asked for out of sight.
 import { $, api, clock, el, pill, span } from "./dom.js";
 import { LiveFilm } from "./mse.js";
 import { draw, JPEG, liveFrame, sha256 } from "./wire.js";
 
-const CREDITS = 2;
+const CREDITS = 2, MANY = 8, LATE_MS = 120, AGAIN_MS = 20000;
 const hooks = { lastFrame: null, frames: {}, films: {}, onFrame: null, sha256 };
 window.cameraAgent = hooks; // for tests and for whoever wants the bytes as they arrived
 
 const views = new Map();
+/** How much later than the quickest of late a picture is on the screen: what the line and this machine make it wait. */
+class Delay {
+  constructor() { this.least = this.next = Infinity; this.since = 0; this.ms = Infinity; }
+
+  drawn(wallNs) {
+    const now = performance.now(), took = performance.timeOrigin + now - wallNs / 1e6; // with the clocks' difference
+    if (now - this.since > AGAIN_MS) { this.least = this.next; this.next = Infinity; this.since = now; }
+    this.next = Math.min(this.next, took);
+    this.least = Math.min(this.least, took);
+    this.ms = took - this.least;
+  }
+
+  /** Credits to hold: many, given some at a time, cost fewer messages, but on a slow line each is a picture's delay. */
+  get credits() { return this.ms < LATE_MS ? MANY : CREDITS; }
+}
+
 const seen = new IntersectionObserver((entries) => {
   for (const e of entries) views.get(e.target.dataset.camera)?.show(e.isIntersecting);
 });
@@ -18,6 +34,7 @@ class LiveView {
     this.arrived = 0;
     this.times = [];
     this.given = 0;
+    this.delay = new Delay();
     this.onScreen = true;
     this.moving = false;
     this.retryMs = 500;
@@ -61,9 +78,14 @@ class LiveView {
   get wanted() { return document.visibilityState === "visible" && this.onScreen && !this.gone; }
 
   ask() {
-    if (!this.wanted) this.film?.stop();
-    const wanted = this.wanted && !this.film ? CREDITS - this.given : 0;
-    if (wanted <= 0 || this.socket.readyState !== WebSocket.OPEN) return;
+    if (!this.wanted) {
+      this.film?.stop();
+      if (this.given && this.socket.readyState === WebSocket.OPEN) this.socket.send('{"t":"live","n":0}');
+      this.given = 0;
+      return;
+    }
+    const hold = this.delay.credits, wanted = this.film ? 0 : hold - this.given;
+    if (wanted < (hold === MANY && this.given ? MANY / 2 : 1) || this.socket.readyState !== WebSocket.OPEN) return;
     this.given += wanted;
     this.socket.send(JSON.stringify({ t: "live", n: wanted }));
   }
@@ -71,12 +93,13 @@ class LiveView {
   async take(buffer) {
     const arrivedMs = performance.timeOrigin + performance.now();
     const frame = liveFrame(buffer);
-    this.given = Math.max(0, this.given - 1);
     if (frame) {
       this.note(frame, arrivedMs);
       if (frame.codec === JPEG) await this.paint(frame.bytes);
       else if (!this.film) return this.play();
+      this.delay.drawn(frame.wallNs);
     }
+    this.given = Math.max(0, this.given - 1);
     this.ask();
   }
 
