@@ -253,6 +253,7 @@ class Pipeline:
             self.spool.put(ItemType.CLIP, what.event, what.frames[0].wall_ns, payload, worth)
             return
         if isinstance(what, Opened):
+            self.why.event(what.event, what.wall_ns, what.decision)
             self._trail = Trail(what.wall_ns)
             self._trail.judged(what.wall_ns, what.decision)
             fields = _opened(what)

@@ -37,7 +37,11 @@ def commands(p: Pipeline, memory: Armed) -> dict[str, Command]:
     async def clip(args: dict[str, Any]) -> None:
         p.record_for(round(_number(args, "seconds", 1, 60) * SECOND))
 
-    return {"snapshot": snapshot, "fps": fps, "arm": arm, "disarm": disarm, "clip": clip}
+    async def why(args: dict[str, Any]) -> dict[str, Any]:
+        run, after = args.get("run"), args.get("after")
+        return p.why.since(run if isinstance(run, str) else "", after if isinstance(after, int) else 0)
+
+    return {"snapshot": snapshot, "fps": fps, "arm": arm, "disarm": disarm, "clip": clip, "why": why}
 
 
 def _number(args: dict[str, Any], key: str, least: float, most: float) -> float:

@@ -62,8 +62,11 @@ def text(cameras: list[dict[str, Any]], *, because: bool = False) -> str:
 
 
 def _held_back(c: dict[str, Any]) -> list[str]:
-    lines = why.text(c.get("held_back", []), _when)
-    return [f"  held back: {line}" for line in lines or ["nothing"]]
+    entries = c.get("held_back", [])
+    kinds = ["made" if e["event"] else "held back" for e in entries]
+    return [f"  {kind}: {line}" for kind, line in zip(kinds, why.text(entries, _when), strict=True)] or [
+        "  held back: nothing"
+    ]
 
 
 def _camera_lines(c: dict[str, Any]) -> list[str]:

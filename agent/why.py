@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,19 +18,32 @@ GRID = 16
 LONGEST_TRAIL_S = 600
 BOXES = 4
 """of a second's best frame, the first so many: the detector gives the weightiest first"""
+COURSE = 600
+TOLD = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Something that was held back from `first_ns` to `last_ns` (UTC), in `count` analyses; `what` is its height."""
+    """Something that was held back from `first_ns` to `last_ns` (UTC), in `count` analyses; `what` is its height.
+
+    Or, with its number, an event that began: `evidence` is then 0 and `score` the share of the picture that moved.
+    `id` names the entry in its ring, `change` grows with each change of the ring and is this one's last.
+    """
 
     first_ns: int
     last_ns: int
     count: int
     what: Candidate
+    id: int = 0
+    change: int = 0
+    event: int = 0
+    score: float = 0.0
 
     def json(self) -> dict[str, Any]:
         return {
+            "id": self.id,
+            "event": self.event,
+            "score": round(self.score, 4),
             "first_ns": self.first_ns,
             "last_ns": self.last_ns,
             "count": self.count,
@@ -41,12 +55,17 @@ class Reason:
         }
 
 
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+
+
 class Ring:
     """The last KEPT reasons of one camera; what stays in one place for one reason is one entry."""
 
     def __init__(self) -> None:
         self._ended: deque[Reason] = deque(maxlen=KEPT)
         self._open: list[Reason] = []
+        self._run = secrets.token_hex(4)
+        self._changes = 0
         self.dropped = 0
 
     def judged(self, wall_ns: int, decision: Decision, instead: str = "") -> None:
@@ -63,32 +82,64 @@ class Ring:
         for i, r in enumerate(self._open):
             if r.what.reason == hidden.reason and _near(r.what.box, hidden.box):
                 strongest = hidden if hidden.evidence >= r.what.evidence else r.what
-                self._open[i] = replace(r, last_ns=wall_ns, count=r.count + 1, what=strongest)
+                self._open[i] = replace(r, last_ns=wall_ns, count=r.count + 1, what=strongest, change=self._changed())
                 return
         if len(self._open) >= OPEN:
             self._end(self._open[0])
-        self._open.append(Reason(wall_ns, wall_ns, 1, hidden))
+        id_ = self._changed()
+        self._open.append(Reason(wall_ns, wall_ns, 1, hidden, id_, id_))
+
+    def event(self, number: int, wall_ns: int, decision: Decision) -> None:
+        """An event began, for what `decision` says."""
+        id_, box = self._changed(), decision.boxes[0] if decision.boxes else WHOLE
+        what = Candidate(decision.reason, box, zone=decision.zone)
+        self._keep(Reason(wall_ns, wall_ns, 1, what, id_, id_, number, decision.score))
+
+    def _changed(self) -> int:
+        self._changes += 1
+        return self._changes
 
     def _end(self, reason: Reason) -> None:
         self._open.remove(reason)
+        self._keep(reason)
+
+    def _keep(self, reason: Reason) -> None:
         self.dropped += len(self._ended) == KEPT
         self._ended.append(reason)
 
     def json(self) -> list[dict[str, Any]]:
         """Newest first."""
-        return [r.json() for r in (*reversed(self._open), *reversed(self._ended))]
+        return [r.json() for r in self._all()]
+
+    def _all(self) -> list[Reason]:
+        return [*reversed(self._open), *reversed(self._ended)]
+
+    def since(self, run: str, after: int) -> dict[str, Any]:
+        """The newest TOLD entries that changed after change number `after` of this `run`, and how far that goes.
+
+        Another `run` is that of another ring, from before a start: then it is all of them.
+        """
+        entries = [r.json() for r in self._all() if run != self._run or r.change > after][:TOLD]
+        return {"run": self._run, "change": self._changes, "entries": entries}
 
 
 @dataclass(slots=True)
 class Trail:
-    """The course of one event, second by second, at most LONGEST_TRAIL_S of them."""
+    """The course of one event, second by second, at most LONGEST_TRAIL_S of them, and analysis by analysis.
+
+    Of these at most COURSE are kept: when there are more, each second one goes, as often as needed.
+    """
 
     start_ns: int
     zone: str = ""
     biggest: Box | None = None
     _seconds: dict[int, tuple[float, tuple[Box, ...], bytearray]] = field(default_factory=dict)
+    _course: list[tuple[int, float, tuple[Box, ...]]] = field(default_factory=list)
+    _every: int = 1
+    _left_out: int = 0
 
     def judged(self, wall_ns: int, decision: Decision) -> None:
+        self._note(wall_ns, decision)
         if not decision.moving:
             return
         self.zone = self.zone or decision.zone
@@ -104,9 +155,20 @@ class Trail:
             score, boxes = decision.score, decision.boxes
         self._seconds[second] = score, boxes, grid
 
+    def _note(self, wall_ns: int, decision: Decision) -> None:
+        self._left_out += 1
+        if wall_ns < self.start_ns or self._left_out < self._every:
+            return
+        self._left_out = 0
+        self._course.append(((wall_ns - self.start_ns) // 1_000_000, decision.score, decision.boxes[:BOXES]))
+        if len(self._course) > COURSE:
+            del self._course[1::2]
+            self._every *= 2
+
     def json(self) -> dict[str, Any]:
         """As in the closing event record (docs/protocol.md)."""
         return {
+            "course": [[ms, round(score, 4), [_box(b) for b in boxes]] for ms, score, boxes in self._course],
             "zone": self.zone,
             "biggest": _box(self.biggest) if self.biggest else None,
             "trail": [
@@ -140,7 +202,15 @@ _WORDS = {
     "mask": "in a mask or outside all zones",
     "disarmed": "the camera is disarmed",
     "schedule": "outside the schedule",
+    "motion": "something moved",
+    "asked": "somebody asked for it",
+    "upload": "the camera sent pictures",
 }
+
+
+def words(reason: str) -> str:
+    """A reason's one word in words for people."""
+    return _WORDS.get(reason, reason)
 
 
 def _line(e: dict[str, Any], when: Any) -> str:
@@ -148,8 +218,10 @@ def _line(e: dict[str, Any], when: Any) -> str:
     seconds = (e["last_ns"] - e["first_ns"]) / SECOND
     numbers = f", evidence {e['evidence']:g} of {e['wanted']:g}" if e["wanted"] else ""
     zone = f", zone {e['zone']}" if e["zone"] else ""
-    words = _WORDS.get(e["reason"], e["reason"])
-    return f"{when(e['first_ns'])}  {words} for {seconds:.1f} s, {w}x{h} % at {x},{y} %{numbers}{zone}"
+    said = words(e["reason"])
+    if e["event"]:
+        return f"{when(e['first_ns'])}  event {e['event']}: {said}, {w}x{h} % at {x},{y} %, {e['score']:.1%}{zone}"
+    return f"{when(e['first_ns'])}  {said} for {seconds:.1f} s, {w}x{h} % at {x},{y} %{numbers}{zone}"
 
 
 def _box(b: Box) -> list[float]:

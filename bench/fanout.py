@@ -25,7 +25,8 @@ NAMES = {
 }
 ROLE = "from bench import fanout; fanout.role(*__import__('sys').argv[1:])"
 STAMP = b"\xff\xd8\xff\xfe\x00\x0aSTMP"  # in front of the time, in each picture
-CREDITS, CREDIT = b'{"t":"live","n":8}', b'{"t":"live","n":4}'
+AT_ONCE = 16
+CREDITS, CREDIT = (b'{"t":"live","n":%d}' % n for n in (2 * AT_ONCE, AT_ONCE))
 MESSAGE_BYTES = BYTES + 50  # a live message with its head and the WebSocket's
 PHASES = 6
 
@@ -157,6 +158,7 @@ def view(kind: str, port: int, cookie: str, phases: int) -> None:
     print("ready", flush=True)
     for n in range(phases):
         stuck = _viewer(kind, port, cookie) if n % 2 else None
+        viewers.pong()
         viewers.look(0.5)
         total, delays = viewers.look(SECONDS)
         delays.sort()
@@ -173,7 +175,7 @@ class Viewers:
     def __init__(self, kind: str, port: int, cookie: str) -> None:
         self._poll = select.epoll()
         self._scratch = bytearray(1 << 18)
-        self._live = kind == "live"
+        self._live, self._pongs = kind == "live", kind in ("live", "ws")
         self._sockets: dict[int, socket.socket] = {}
         self._owed: dict[int, int] = {}
         for _ in range(VIEWERS):
@@ -182,6 +184,12 @@ class Viewers:
             self._poll.register(sock.fileno(), select.EPOLLIN)
             self._sockets[sock.fileno()] = sock
             self._owed[sock.fileno()] = 0
+
+    def pong(self) -> None:
+        """What a WebSocket's server wants to hear each twenty seconds."""
+        if self._pongs:
+            for sock in self._sockets.values():
+                sock.send(b"\x8a\x80" + bytes(4))
 
     def look(self, seconds: float) -> tuple[int, list[float]]:
         """Bytes that came, and the delay of each picture from its stamp to the read that brings it."""
@@ -194,8 +202,8 @@ class Viewers:
                     continue
                 total += count
                 self._owed[fd] += count
-                if self._live and self._owed[fd] >= 4 * MESSAGE_BYTES:
-                    self._owed[fd] -= 4 * MESSAGE_BYTES
+                if self._live and self._owed[fd] >= AT_ONCE * MESSAGE_BYTES:
+                    self._owed[fd] -= AT_ONCE * MESSAGE_BYTES
                     self._sockets[fd].send(_text(CREDIT))
                 at = self._scratch.find(STAMP, 0, min(count, 400))
                 if at >= 0 and count >= at + 18:

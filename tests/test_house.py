@@ -69,6 +69,7 @@ MAY = {
         "sources",
         "cloudevents",
         "trust",
+        "why",
     },
     "simulate": BASE | {"media"},
 }

@@ -1,5 +1,8 @@
 """What was held back and why, and the course of an event."""
 
+import itertools
+import json
+
 from agent.frame import Box, Candidate, Decision
 from agent.status import text
 from agent.why import KEPT, SECOND, Ring, Trail, mark
@@ -38,6 +41,33 @@ def test_motion_of_a_disarmed_camera_is_told() -> None:
     assert [(e["reason"], e["zone"]) for e in ring.json()] == [("disarmed", "gate")]
 
 
+def test_a_reader_is_told_what_changed_since_it_asked() -> None:
+    ring = Ring()
+    ring.judged(0, hidden("light", HERE))
+    ring.event(7, SECOND, Decision(True, 0.1, (THERE,), "motion", zone="gate"))
+    first = ring.since("", 0)
+    assert [(e["reason"], e["event"]) for e in first["entries"]] == [("light", 0), ("motion", 7)]
+    assert ring.since(first["run"], first["change"])["entries"] == []
+    ring.judged(SECOND, hidden("light", HERE))
+    ring.judged(SECOND, hidden("small", THERE))
+    then = ring.since(first["run"], first["change"])
+    assert [(e["reason"], e["count"]) for e in then["entries"]] == [("small", 1), ("light", 2)]
+    assert then["entries"][1]["id"] == first["entries"][0]["id"]
+    assert len(Ring().since(first["run"], first["change"])["entries"]) == 0
+    assert len(ring.since("another", 99)["entries"]) == 3, "another run: all of it"
+
+
+def test_the_course_of_a_long_event_thins_out_and_fits_its_record() -> None:
+    trail, boxes = Trail(0), tuple(Box(0.1234, 0.1234, 0.1234, 0.1234) for _ in range(9))
+    for n in range(50 * 600):
+        trail.judged(n * SECOND // 50, Decision(True, 0.1234, boxes, "motion"))
+    course = trail.json()["course"]
+    assert 300 <= len(course) <= 601
+    gaps = [b[0] - a[0] for a, b in itertools.pairwise(course)]
+    assert course[0][0] == 0 and course[-1][0] > 590_000 and max(gaps) <= 2 * min(gaps)
+    assert len(json.dumps(trail.json(), separators=(",", ":"))) < 250_000, "a record of the wire is 256 KiB at most"
+
+
 def test_a_trail_has_a_grid_for_each_second() -> None:
     trail = Trail(10 * SECOND)
     trail.judged(10 * SECOND, Decision(True, 0.02, (HERE,), zone="gate"))
@@ -64,12 +94,13 @@ def test_the_grid_reads_like_the_picture() -> None:
 def test_people_read_why() -> None:
     ring = Ring()
     ring.judged(0, hidden("light", HERE))
+    ring.event(7, 0, Decision(True, 0.1, (HERE,), "motion"))
     camera = {
         "name": "porch", "ended": False, "up": True, "since_ns": 0, "fps": 5.0, "size": None, "event": 0,
         "counters": {"frames": 1, "lost_frames": 0, "events": 0, "clips": 0}, "spool_error": "", "sinks": [],
         "armed": True, "held_back": ring.json(),
     }  # fmt: skip
     assert "held back" not in text([camera])
-    assert "only the light changed for 0.0 s, 10x20 % at 10,10 %, evidence 3 of 14, zone gate" in text(
-        [camera], because=True
-    )
+    said = text([camera], because=True)
+    assert "only the light changed for 0.0 s, 10x20 % at 10,10 %, evidence 3 of 14, zone gate" in said
+    assert "event 7: something moved, 10x20 % at 10,10 %, 10.0%" in said

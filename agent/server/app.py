@@ -53,6 +53,7 @@ from agent.server.web.people import People
 from agent.server.web.rules import Allowed
 from agent.server.web.sharing import Sharing
 from agent.server.web.streams import Streams
+from agent.server.web.why import Why
 
 if TYPE_CHECKING:
     from agent.server.ingest.ftp import FtpIngest
@@ -293,6 +294,7 @@ class CameraServer:
             People(self._accounts, self._cameras, self._tokens, base=base, log_out=people, throttle=Throttle(clock)),
             Sharing(shares, self._cameras, catalog, self._streams, films, clock, pages.page),
             Commands(self._cameras),
+            Why(api, self._cameras, catalog, clock),
             self._streams,
             films,
             Upload(self._cameras, self._desk, self._presence),

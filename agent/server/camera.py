@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from agent.errors import UsageError
 from agent.frame import Frame
 from agent.hub import Hub
+from agent.server.reasons import Reasons
 
 Command = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -112,6 +113,7 @@ class Camera:
         self.frames = 0
         self.items = 0
         self.command: Command | None = None  # asks the agent that is connected, if it takes commands
+        self.why = Reasons(self)
         self._forms: dict[str, Form] = {}
 
     @property

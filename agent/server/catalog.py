@@ -162,6 +162,14 @@ class Catalog:
         )
         return [self._item(row) for row in rows]
 
+    async def closing(self, event: StoredEvent) -> bytes | None:
+        """The event's last record (docs/protocol.md) as the agent wrote it; None where it has none (any more)."""
+        rows = await self._all(
+            "SELECT * FROM items WHERE camera=? AND spool=? AND event=? AND type=? ORDER BY seq DESC LIMIT 1",
+            (event.camera, event.spool, event.number, int(ItemType.EVENT)),
+        )
+        return await self.content(self._item(rows[0])) if rows else None
+
     async def lead(self, item: StoredItem) -> list[StoredItem]:
         """What `item` leans on: the clips before it, from the one its group began in; empty where that is gone."""
         rows = await self._all(

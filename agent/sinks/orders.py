@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.errors import AgentError
 
-COMMANDS = ("snapshot", "fps", "arm", "disarm", "clip", "live")
+COMMANDS = ("snapshot", "fps", "arm", "disarm", "clip", "live", "why")
 REMEMBERED = 256
 MAX_LIFE_NS = 3_600_000_000_000
 

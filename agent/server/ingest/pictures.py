@@ -16,6 +16,7 @@ from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.server.archive import Outcome
 from agent.server.camera import Camera
 from agent.server.ingest import Intake
+from agent.why import Ring, Trail
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class Pictures:
         self._due_ns = 0
         self._allowance, self._allowed_ns = float(BURST), clock.monotonic_ns()
         self._recorder = Recorder(EventSettings(), self._emit, RING_BYTES)
+        self._ring, self._trail = Ring(), Trail(0)
+        camera.why.ring = self._ring
         self._events = 0
         self._numbers: dict[int, int] = {}  # the recorder's number of an event: ours
 
@@ -157,7 +160,10 @@ class Pictures:
         except ValueError as e:
             log.debug("%s: a picture could not be judged: %s", self.camera.name, e)
             return
+        self._ring.judged(frame.wall_ns, decision)
         self._recorder.decision(frame, decision)
+        if self._recorder.event:
+            self._trail.judged(frame.wall_ns, decision)
 
     def _decide(self, frame: Frame) -> Decision:
         if self._judge is None:
@@ -200,13 +206,15 @@ class Pictures:
         if isinstance(what, Opened):
             follows = self._numbers.get(what.follows, 0)
             self._numbers = {what.event: (number := self._next_event())}
+            self._ring.event(number, what.wall_ns, what.decision)
+            self._trail = Trail(what.wall_ns)
             self._put(ItemType.EVENT, number, what.wall_ns, _opened(number, what.wall_ns, what.decision, follows))
             return
         number = self._numbers[what.event]
         if isinstance(what, Clip):
             self._put(ItemType.CLIP, number, what.frames[0].wall_ns, clip.pack(what.frames, what.preroll))
         else:
-            self._put(ItemType.EVENT, number, what.wall_ns, _closed(what, number))
+            self._put(ItemType.EVENT, number, what.wall_ns, _closed(what, number, self._trail))
 
     def _next_event(self) -> int:
         self._events += 1
@@ -287,6 +295,7 @@ def _opened(number: int, wall_ns: int, decision: Decision, follows: int) -> byte
     ).encode()
 
 
-def _closed(c: Closed, number: int) -> bytes:
+def _closed(c: Closed, number: int, trail: Trail | None = None) -> bytes:
     record = {"event": number, "state": "closed", "wall_ns": c.wall_ns, "end_ns": c.end_ns, "peak": round(c.peak, 4)}
-    return json.dumps(record | {"boxes": _boxes(c.boxes), "frames": c.frames, "why": c.why}).encode()
+    more = {"boxes": _boxes(c.boxes), "frames": c.frames, "why": c.why}
+    return json.dumps(record | more | (trail.json() if trail else {}), separators=(",", ":")).encode()

@@ -18,7 +18,7 @@ from agent.server.web.auth import Session
 from agent.server.web.credits import Credits
 from agent.server.web.outlet import Outlet, framed
 
-MAX_CREDITS = 8
+MAX_CREDITS = 32
 GRACE_S = 2.0
 FRESH_NS = 3_000_000_000
 CLOSE_S = 0.5

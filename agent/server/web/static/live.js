@@ -1,9 +1,10 @@
 // Live pictures: one WebSocket per camera, a credit for each picture drawn; nothing is asked for out of sight.
 import { $, api, clock, el, pill, span } from "./dom.js";
 import { LiveFilm } from "./mse.js";
+import { whys } from "./why.js";
 import { draw, JPEG, liveFrame, sha256 } from "./wire.js";
 
-const CREDITS = 2, MANY = 8, LATE_MS = 120, AGAIN_MS = 20000;
+const CREDITS = 2, MANY = 32, LATE_MS = 120, AGAIN_MS = 20000;
 const hooks = { lastFrame: null, frames: {}, films: {}, onFrame: null, sha256 };
 window.cameraAgent = hooks; // for tests and for whoever wants the bytes as they arrived
 
@@ -20,8 +21,7 @@ class Delay {
     this.ms = took - this.least;
   }
 
-  /** Credits to hold: many, given some at a time, cost fewer messages, but on a slow line each is a picture's delay. */
-  get credits() { return this.ms < LATE_MS ? MANY : CREDITS; }
+  get late() { return this.ms >= LATE_MS; }
 }
 
 const seen = new IntersectionObserver((entries) => {
@@ -48,9 +48,11 @@ class LiveView {
     this.screen = el("div", { class: "screen" }, this.canvas, this.video, this.text);
     const full = el("button", { type: "button", class: "quiet full", "aria-label": `${camera.name} in full screen`,
       onclick: () => this.toggleFull() }, "Full screen");
+    const why = el("button", { type: "button", class: "quiet full", title: "What made an event, what did not, and why",
+      onclick: () => whys.open(camera.name) }, "Why?");
     this.node = el("figure", { class: "camera", "data-camera": camera.name }, this.screen,
       el("figcaption", { class: "row" }, el("span", { class: "name" }, camera.name), this.state, this.motion,
-        el("span", { class: "grow" }), full));
+        el("span", { class: "grow" }), why, full));
     if (camera.mine) {
       const remove = el("button", { type: "button", class: "quiet full", onclick: () => this.remove() }, "Delete");
       this.node.lastChild.append(remove);
@@ -80,14 +82,21 @@ class LiveView {
   ask() {
     if (!this.wanted) {
       this.film?.stop();
-      if (this.given && this.socket.readyState === WebSocket.OPEN) this.socket.send('{"t":"live","n":0}');
-      this.given = 0;
-      return;
+      return this.give(0);
     }
-    const hold = this.delay.credits, wanted = this.film ? 0 : hold - this.given;
-    if (wanted < (hold === MANY && this.given ? MANY / 2 : 1) || this.socket.readyState !== WebSocket.OPEN) return;
-    this.given += wanted;
-    this.socket.send(JSON.stringify({ t: "live", n: wanted }));
+    if (this.film) return;
+    // Many at a time cost the server fewer messages; when pictures come late, they are taken back.
+    const most = this.delay.late ? CREDITS : MANY;
+    if (this.given > most) this.give(0);
+    if (this.given <= most / 2) this.give(most - this.given);
+  }
+
+  /** So many credits more; 0 takes back those that are given. */
+  give(n) {
+    if (this.socket.readyState === WebSocket.OPEN && (n > 0 || (n === 0 && this.given))) {
+      this.socket.send(JSON.stringify({ t: "live", n }));
+      this.given = n ? this.given + n : 0;
+    }
   }
 
   async take(buffer) {

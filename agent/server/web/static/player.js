@@ -1,4 +1,5 @@
 // Plays an event: fetches its clips and draws the camera's pictures at the pace they were taken.
+import { course } from "./course.js";
 import { $, api, clock, day, share, size } from "./dom.js";
 import { shown } from "./events.js";
 import { showMarks } from "./marks.js";
@@ -26,7 +27,9 @@ class Player {
     $("play").focus();
     this.title();
     film.hide();
+    course.forget();
     await this.reload();
+    if (this.clips.length) course.open(this.event, [this.start, this.start + this.length]);
     if (film.plays(this.clips)) film.open(this.event, this.clips, (text) => this.say(text));
     else if (this.clips.length) await this.play();
   }
@@ -37,6 +40,7 @@ class Player {
     this.event = null;
     this.clips = [];
     film.hide();
+    course.forget();
   }
 
   /** The clips there are now; those that were loaded stay. */
@@ -61,6 +65,7 @@ class Player {
     if (event.id !== this.event?.id || !$("player").open) return;
     const atEnd = !this.playing && this.waiting;
     await this.reload();
+    if (event.state !== "open" && this.clips.length) course.open(this.event, [this.start, this.start + this.length]);
     if (film.plays(this.clips)) return film.grow(this.event, this.clips);
     if (atEnd && await this.step(1)) await this.play();
   }
@@ -122,6 +127,7 @@ class Player {
     Object.defineProperty(shownNow, "bytes", { value: frame.bytes });
     window.cameraAgent.shown = shownNow;
     window.cameraAgent.onShown?.(shownNow);
+    course.at(frame.wallMs, $("screen").width, $("screen").height);
     const at = frame.wallMs - this.start;
     $("scrub").value = Math.round(1000 * Math.min(1, at / this.length));
     const text = `${(at / 1000).toFixed(1)} / ${(this.length / 1000).toFixed(1)} s`;
@@ -221,6 +227,10 @@ $("on").addEventListener("click", () => move(1));
 $("close").addEventListener("click", () => $("player").close());
 $("player").addEventListener("close", () => player.close());
 $("player").addEventListener("click", (e) => { if (e.target === $("player")) $("player").close(); });
+film.video.addEventListener("timeupdate", () => {
+  const { currentTime, videoWidth, videoHeight } = film.video;
+  if (!film.video.hidden && videoWidth) course.at(player.start + currentTime * 1000, videoWidth, videoHeight);
+});
 $("scrub").addEventListener("input", () => player.seek($("scrub").value / 1000));
 $("player").addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.altKey || e.metaKey) return;
