@@ -51,7 +51,7 @@ class Reason:
             "box": _box(self.what.box),
             "evidence": self.what.evidence,
             "wanted": self.what.wanted,
-            "zone": self.what.zone,
+            "zone": self.what.zone[:100],
         }
 
 

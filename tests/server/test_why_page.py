@@ -65,7 +65,7 @@ async def pipeline(server: CameraServer, request: pytest.FixtureRequest) -> Asyn
 
 async def test_what_was_held_back_and_what_was_not_is_on_the_page(
     server: CameraServer,
-    page: Page,  # noqa: F811
+    page: Page,
     pipeline: Pipeline,
 ) -> None:
     complaints = await enter(page, server)
