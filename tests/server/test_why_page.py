@@ -15,6 +15,7 @@ from playwright.async_api import Page
 
 from agent import remote
 from agent.app import Analyser
+from agent.armed import Armed
 from agent.frame import Codec, Frame
 from agent.motion import MotionSettings
 from agent.pipeline import Pipeline
@@ -55,7 +56,7 @@ async def pipeline(server: CameraServer, request: pytest.FixtureRequest) -> Asyn
     if request.param == "embedded":
         sink = server.local_sink()
     pipeline = Pipeline("porch", Yard(), [sink], analyse=Analyser(MotionSettings()))
-    pipeline.commands.update(remote.commands(pipeline))
+    pipeline.commands.update(remote.commands(pipeline, Armed(None)))
     pipeline.arm(False)
     running = asyncio.create_task(pipeline.run())
     yield pipeline

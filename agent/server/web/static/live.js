@@ -9,6 +9,7 @@ const hooks = { lastFrame: null, frames: {}, films: {}, onFrame: null, sha256 };
 window.cameraAgent = hooks; // for tests and for whoever wants the bytes as they arrived
 
 const views = new Map();
+
 /** How much later than the quickest of late a picture is on the screen: what the line and this machine make it wait. */
 class Delay {
   constructor() { this.least = this.next = Infinity; this.since = 0; this.ms = Infinity; }
