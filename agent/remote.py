@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from agent import trial
 from agent.armed import Armed
 from agent.errors import AgentError
 from agent.frame import Codec, ItemType, Worth
@@ -18,9 +20,10 @@ def commands(p: Pipeline, memory: Armed) -> dict[str, Command]:
 
     async def snapshot(args: dict[str, Any]) -> dict[str, Any]:
         frame = p.hub.latest
-        if frame is None or frame.codec is not Codec.JPEG:
-            raise AgentError("there is no single picture now")
-        p.spool.put(ItemType.STILL, 0, frame.wall_ns, frame.data, Worth.HEAD)
+        if frame is None:
+            raise AgentError("there is no picture now")
+        data = frame.data if frame.codec is Codec.JPEG else await asyncio.to_thread(trial.as_jpeg, frame)
+        p.spool.put(ItemType.STILL, 0, frame.wall_ns, data, Worth.HEAD)
         return {"wall_ns": frame.wall_ns}
 
     async def fps(args: dict[str, Any]) -> None:

@@ -127,6 +127,8 @@ def _coded_here(frame: Frame) -> bytes:
         ) from None
     import cv2
 
+    from agent.media import jpeg
+
     decoder = av.CodecContext.create("h264" if frame.codec is Codec.H264 else "hevc", "r")
     try:
         pictures = [*decoder.decode(av.Packet(frame.data)), *decoder.decode(None)]
@@ -134,7 +136,7 @@ def _coded_here(frame: Frame) -> bytes:
         raise ValueError(str(e)) from None
     if not pictures:
         raise ValueError("the keyframe gives no picture")
-    coded, data = cv2.imencode(".jpg", pictures[0].to_ndarray(format="bgr24"))
+    coded, image = cv2.imencode(".jpg", pictures[0].to_ndarray(format="bgr24"))
     if not coded:
         raise ValueError("it cannot be coded")
-    return bytes(data.tobytes())
+    return jpeg.derived(image.tobytes(), decoder.name)

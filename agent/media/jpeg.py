@@ -231,3 +231,9 @@ def _with_tables(data: bytes, info: JpegInfo, behind: int) -> bytes:
         return data
     scan = data.rindex(b"\xff\xda", 0, behind)
     return data[:scan] + STANDARD_TABLES + data[scan:]
+
+
+def derived(data: bytes, codec: str) -> bytes:
+    """The JPEG with a comment that says that it was made from another `codec`, and is not the camera's own bytes."""
+    comment = f"camera-agent: derived from {codec}, not the camera's own bytes".encode()
+    return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from agent.frame import Codec, Frame
+from agent.media import jpeg
 
 if TYPE_CHECKING:
     from agent.motion.planes import Plane
@@ -73,9 +74,7 @@ class LeaningEye:
         height = max(1, round(picture.height * width / picture.width))
         image = picture.reformat(width, height, "bgr24").to_ndarray()
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, STILL_QUALITY])[1].tobytes()
-        name = _NAMES[self._codec or Codec.H264]
-        comment = f"camera-agent: derived from {name}, not the camera's own bytes".encode()
-        return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]
+        return jpeg.derived(data, _NAMES[self._codec or Codec.H264])
 
     def _earn(self, frame: Frame) -> None:
         if self._seen_ns is not None and frame.pts_ns > self._seen_ns:

@@ -42,6 +42,15 @@ class Looking(Protocol):
         ...
 
 
+@runtime_checkable
+class Twofold(Protocol):
+    """A source that may have a second, small stream of the same camera."""
+
+    def parts(self) -> tuple[Source, Source | None]:
+        """The big stream alone, and the small one where there is one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A registry row: where the class is, and which URL schemes on the command line mean it, or which endings of an

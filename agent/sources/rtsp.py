@@ -19,6 +19,7 @@ from agent.sources.pictures import Seconds, password_of
 
 log = logging.getLogger(__name__)
 
+SUBSTREAM_AGAIN_S = 15.0
 SMALL_AGE_NS = 2_000_000_000
 PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto"
 
@@ -27,7 +28,8 @@ PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto"
 class RtspSource:
     """The stream at `url` (rtsp, rtsps, or http and https for video files), credentials in it or beside it.
 
-    `substream` is the address of the same camera's small stream: motion is looked for there, decoding little.
+    `substream` is the address of the same camera's small stream: motion is looked for there, decoding little. It has
+    the same login where its own address has none.
     With `reencode` every picture is decoded and coded anew as JPEG, which privacy masks need.
     `transport` is tcp, or udp where a camera knows nothing else. `password_file` has the password in its first line.
     """
@@ -67,29 +69,48 @@ class RtspSource:
     def label(self) -> str:
         return self._parse(self.url).label
 
-    async def run(self, publish: Publish) -> None:
+    def parts(self) -> tuple[RtspSource, RtspSource | None]:
+        """The big stream alone, and the small one where there is one."""
         if not self.substream:
-            return await self._capture(self.url, publish)
+            return self, None
+        big, small = self._parse(self.url), self._parse(self.substream)
+        username = self.username or small.username or big.username
+        password = self.password or small.password or big.password
+        alone = replace(self, substream="")
+        return alone, replace(alone, url=self.substream, reencode=False, username=username, password=password)
+
+    async def run(self, publish: Publish) -> None:
+        big, little = self.parts()
+        if little is None:
+            return await self._capture(publish)
         small = _Small(publish)
-        second = asyncio.create_task(self._second(small))
+        second = asyncio.create_task(self._second(little, small))
         try:
-            await self._capture(self.url, small.publish)
+            await big.run(small.publish)
         finally:
             second.cancel()
             await asyncio.gather(second, return_exceptions=True)
 
-    async def _second(self, small: _Small) -> None:
-        """The small stream; without it the big one is decoded, which costs more and loses nothing."""
-        try:
-            await self._capture(self.substream, small.keep)
-            log.warning("%s: the substream has ended; motion is looked for in the main stream", self.label)
-        except AgentError as e:
-            log.warning("%s: substream: %s; motion is looked for in the main stream", self.label, e)
-        finally:
-            small.newest = None
+    async def _second(self, little: RtspSource, small: _Small) -> None:
+        """The small stream, again and again; without it the big one is decoded, which costs more and loses nothing.
 
-    async def _capture(self, address: str, publish: Publish) -> None:
-        url = self._parse(address)
+        The whole run cannot begin anew for it, which would lose pictures, so it is tried again here.
+        """
+        told = False
+        while True:
+            why = "it has ended"
+            try:
+                await little.run(small.keep)
+            except AgentError as e:
+                why = str(e)
+            came, small.newest = small.newest is not None, None
+            level = logging.DEBUG if told and not came else logging.WARNING
+            log.log(level, "%s: substream: %s; motion is looked for in the main stream", self.label, why)
+            told = True
+            await asyncio.sleep(SUBSTREAM_AGAIN_S)
+
+    async def _capture(self, publish: Publish) -> None:
+        url = self._parse(self.url)
         password = password_of(self.password or url.password, self.password_file)
         place = self._place(url, self.username or url.username, password)
         await capture(url.label, lambda: self._device(place), publish, self.stall_timeout_s)

@@ -24,7 +24,8 @@ from agent.sources.rtsp import RtspSource
 from tests.fakes.rtsp import RtspCamera
 from tests.server.conftest import Start
 from tests.server.people import owner, person
-from tests.server.test_page import CHROMIUM, enter, page, until  # noqa: F401
+from tests.server.pictures import frame
+from tests.server.test_page import CHROMIUM, chromium, enter, page, until  # noqa: F401
 from tests.videos import av, film, places, units
 
 PLACE = """(selector) => {
@@ -155,6 +156,42 @@ async def test_a_share_link_plays_the_film(start: Start, camera: RtspCamera) -> 
         await anna.ask("DELETE", f"/api/v1/shares/{share['id']}", 204)
         async with anybody.http.get(share["url"] + "/film.mp4") as answer:
             assert answer.status == 404
+
+
+@needs_browser
+async def test_a_share_link_to_a_camera_shows_its_film_live(start: Start, camera: RtspCamera) -> None:
+    server = await start()
+    async with owner(server) as anna, person(server) as anybody:
+        made = await anna.add("gate")
+        share = await anna.ask("POST", "/api/v1/shares", 201, json={"camera": "gate"})
+        async with watched(server, camera, made["token"]), chromium() as page:
+            await page.goto(share["url"], wait_until="domcontentloaded")
+            playing = "document.querySelector('video').currentTime > 1 && document.querySelector('video').videoWidth"
+            await until(page, playing)
+            assert await page.evaluate(playing) == 320
+            assert not await page.locator("img.film").count() and await page.locator("video").is_visible()
+        answer = await anybody.http.get(share["url"] + "/film.mp4")
+        assert answer.headers["Cache-Control"] == "no-store"
+        await anna.ask("DELETE", f"/api/v1/shares/{share['id']}", 204)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with asyncio.timeout(20):
+                await answer.read()
+
+
+@needs_browser
+async def test_a_share_link_to_a_jpeg_camera_shows_its_pictures(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna, chromium() as page:  # noqa: F811
+        await anna.add("porch")
+        share = await anna.ask("POST", "/api/v1/shares", 201, json={"camera": "porch"})
+        await page.goto(share["url"], wait_until="domcontentloaded")
+        camera = server._cameras.get("porch")
+        assert camera is not None
+        async with asyncio.timeout(20):
+            while not await page.evaluate("document.querySelector('img.film').naturalWidth"):
+                camera.publish(frame(0))
+                await asyncio.sleep(0.1)
+        assert await page.locator("img.film").is_visible() and not await page.locator("video").is_visible()
 
 
 async def test_a_jpeg_camera_and_a_jpeg_event_have_no_film(server: CameraServer, viewer: aiohttp.ClientSession) -> None:

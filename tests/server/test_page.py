@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,19 @@ CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"NO BROWSER at {CHROMIUM}: the page is NOT tested")
 
 
-@pytest.fixture
-async def page(server: CameraServer) -> AsyncIterator[Page]:
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Page]:
     async with async_playwright() as play:
         browser = await play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         page = await browser.new_page(viewport={"width": 1100, "height": 800})
         yield page
         await browser.close()
+
+
+@pytest.fixture
+async def page(server: CameraServer) -> AsyncIterator[Page]:
+    async with chromium() as page:
+        yield page
 
 
 class Agent:

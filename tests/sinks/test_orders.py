@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from agent import remote
 from agent.armed import Armed
 from agent.frame import Codec, Frame, ItemType
+from agent.media import jpeg
 from agent.pipeline import Pipeline
 from agent.sinks.orders import Orders
 
@@ -100,3 +102,17 @@ async def test_what_a_camera_does_when_asked() -> None:
     assert not pipeline.armed
     await orders.ask("arm", {})
     assert pipeline.armed
+
+
+async def test_a_snapshot_of_h264_is_its_keyframe_decoded(tmp_path: Path) -> None:
+    from tests.videos import film, units
+
+    pipeline = Pipeline("gate", Still(), [Still()], analyse=None)  # type: ignore[arg-type]
+    orders = Orders(remote.commands(pipeline, Armed(None)))
+    outbox = pipeline.ways[0].outbox.session()
+    for unit in units(film(tmp_path / "a.mp4", 5)):
+        pipeline._publish(Frame(unit.codec, unit.data, unit.keyframe, unit.index, unit.index, unit.index))
+    assert await orders.ask("snapshot", {}) == {"ok": True, "result": {"wall_ns": 0}}
+    item = await outbox.take()
+    assert item.type is ItemType.STILL and b"derived from h264" in item.payload
+    assert (jpeg.inspect(item.payload).width, jpeg.complete(item.payload)) == (320, True)

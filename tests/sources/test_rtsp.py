@@ -194,6 +194,43 @@ async def test_a_substream_that_is_not_there_loses_nothing(clip: list[Unit], cap
     assert "substream: " in caplog.text and "no stream at this path" in caplog.text
 
 
+async def test_a_substream_that_broke_is_tried_again(
+    clip: list[Unit], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.sources.rtsp.SUBSTREAM_AGAIN_S", 0.1)
+    async with RtspCamera(clip) as big, RtspCamera(clip, die_after=5) as little:
+        task = asyncio.ensure_future(collect(RtspSource(big.url, substream=little.url), 3000, 60))
+        async with asyncio.timeout(60):
+            while little.sessions < 3:
+                await asyncio.sleep(0.05)
+        assert big.sessions == 1 and not task.done(), "for the big stream nothing happened"
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def checked(source: RtspSource) -> tuple[int, str]:
+    said: list[str] = []
+    code = await check_all(AgentConfig((CameraConfig("gate", source),)), said.append)
+    return code, "\n".join(said)
+
+
+async def test_check_connects_the_substream_too(clip: list[Unit], tmp_path: Path) -> None:
+    small = units(film(tmp_path / "s.mp4", 40, size=(160, 120)))
+    wide = units(film(tmp_path / "w.mp4", 40, size=(240, 112)))
+    async with RtspCamera(clip, login="me:pw") as big, RtspCamera(small, login="me:pw") as little:
+        bare = little.url.replace("me:pw@", "")
+        code, said = await checked(RtspSource(big.url, substream=bare))
+        assert code == 0 and f"note  gate: substream {bare}: 160x120, " in said and "shape" not in said, said
+        little.units = wide
+        _, said = await checked(RtspSource(big.url, substream=little.url))
+        assert "substream: of another shape" in said
+        _, said = await checked(RtspSource(little.url, substream=big.url))
+        assert "larger than the main stream" in said
+        code, said = await checked(RtspSource(big.url, substream=bare.replace("stream", "none")))
+        assert code == 66 and "fail  gate: substream: rtsp://127.0.0.1" in said and "no stream at this path" in said
+        assert "pw" not in said
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.H265])
 async def test_files_pass_with_their_own_access_units(tmp_path: Path, suffix: str, codec: Codec) -> None:

@@ -26,6 +26,7 @@ from agent.server.web.openapi import Op
 
 MP4 = "video/mp4"
 CACHED = {"Cache-Control": FOREVER}
+NOTHING: Mapping[str, str] = {}
 PLANS = 8
 FIRST_S = 10.0
 STUCK_S = 30.0
@@ -121,17 +122,22 @@ class Films:
         if camera is None:
             raise web.HTTPNotFound(text="no such camera")
         who = asking(request)
+        return await self.live(request, camera, lambda: self._rules.who(request) == who)
+
+    async def live(
+        self, request: web.Request, camera: Camera, may: Callable[[], bool], more: Mapping[str, str] = NOTHING
+    ) -> web.StreamResponse:
+        """Answer with the camera's live film while `may()`. Raises HTTPNotFound where it sends JPEGs."""
         with camera.hub.subscribe() as frames:
             self._catch_up(camera, frames)
             first, sets = await _first(frames)
-            headers = {"Content-Type": fmp4.media_type(sets), "X-Accel-Buffering": "no"}
+            headers = {**more, "Content-Type": fmp4.media_type(sets), "X-Accel-Buffering": "no"}
             response = web.StreamResponse(headers=headers)
             response.force_close()
             if request.version >= (1, 1):
                 response.enable_chunked_encoding()
             await response.prepare(request)
             if request.method != "HEAD":
-                may = lambda: self._rules.who(request) == who  # noqa: E731
                 await self._play(request, response, camera, frames, Muxer(first, sets), may)
         return response
 
@@ -202,7 +208,7 @@ def _fits(frame: Frame, sets: ParameterSets) -> bool:
 
 
 async def _first(frames: Subscription) -> tuple[Frame, ParameterSets]:
-    """The keyframe that the film begins with; raises HTTPNotFound."""
+    """The keyframe that the film begins with; raises HTTPNotFound, HTTPServiceUnavailable where none comes."""
     try:
         async with asyncio.timeout(FIRST_S):
             frame = await frames.get()
@@ -214,7 +220,7 @@ async def _first(frames: Subscription) -> tuple[Frame, ParameterSets]:
             sets.size()
             return frame, sets
     except TimeoutError:
-        raise web.HTTPNotFound(text="no picture yet") from None
+        raise web.HTTPServiceUnavailable(text="no picture yet", headers={"Retry-After": "5"}) from None
     except ValueError as e:
         raise web.HTTPNotFound(text=f"this camera's parameter sets are damaged: {e}") from None
 

@@ -84,12 +84,17 @@ class Sharing:
         """What shows it: the browser's player where the camera's frames lean on others."""
         if event and any(i.codec is not Codec.JPEG for i in await self._catalog.clips(event)):
             return f'<video class="film" src="/s/{code}/film.mp4" aria-label="{alt}" controls playsinline></video>'
-        return f'<img class="film" src="/s/{code}/film.mjpeg" alt="{alt}">'
+        picture = f'<img class="film" src="/s/{code}/film.mjpeg" alt="{alt}">'
+        if event:
+            return picture
+        # What a camera sends is not known before somebody looks: the page plays the film where there is one.
+        video = f'<video class="film" data-film="/s/{code}/film.mp4" aria-label="{alt}" hidden playsinline></video>'
+        return f'{picture}{video}<script type="module" src="/static/share.js"></script>'
 
     async def _mp4(self, request: web.Request) -> web.StreamResponse:
-        _, _, event = await self._find(request)
+        share, camera, event = await self._find(request)
         if event is None:
-            raise web.HTTPNotFound(text="this link shows a camera, not an event", headers=PRIVATE)
+            return await self._films.live(request, camera, lambda: self._shares.lasts(share), PRIVATE)
         return await self._films.answer(request, event, PRIVATE)
 
     async def _picture(self, request: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ export class LiveFilm {
 
   async run(onPicture) {
     const answer = await fetch(this.url, { signal: this.cut.signal });
-    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || answer.statusText);
+    if (!answer.ok) throw await refusal(answer);
     const type = answer.headers.get("Content-Type");
     if (!Source?.isTypeSupported(type)) {
       this.stop();
@@ -75,4 +75,9 @@ export class LiveFilm {
   }
 
   stop() { this.cut.abort(); }
+}
+
+async function refusal(answer) {
+  const { detail } = await answer.json().catch(() => ({}));
+  return Object.assign(new Error(detail || answer.statusText), { status: answer.status });
 }
