@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-LIMIT_S = 3.0
+LIMIT_S = 2.5  # three seconds with the program's own start
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,4 +19,5 @@ def line(preset: str, host: str, port: int = 80) -> str:
         return f"{{type: dcs920, host: {host}{at}, password_file: FILE}}"
     if preset:
         return f"{{type: ipcam, preset: {preset}, host: {host}{at}, password_file: FILE}}"
-    return f"{{type: mjpeg, url: http://{host}{'' if port == 80 else f':{port}'}/PATH, password_file: FILE}}"
+    at = host if port == 80 else f"{host}:{port}"
+    return f"{{type: mjpeg, url: http://{at}/PATH, username: USER, password_file: FILE}}"

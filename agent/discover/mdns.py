@@ -107,7 +107,7 @@ def _found(instance: str, service: str, records: Records, address: str) -> Found
     preset = SERVICES[service]
     if preset == "rtsp":
         at = "" if port in (0, 554) else f":{port}"
-        yaml = f"{{type: rtsp, url: rtsp://{where}{at}/PATH, password_file: FILE}}"
+        yaml = f"{{type: rtsp, url: rtsp://{where}{at}/PATH, username: USER, password_file: FILE}}"
     else:
         yaml = line(preset, where, port or 80)
     return Found("mdns", name, where, service.partition(".")[0].strip("_"), yaml)

@@ -91,6 +91,47 @@ async def onvif(xaddrs: str = "http://127.0.0.1/onvif/device_service") -> AsyncI
         yield asked
 
 
+MEDIA = (
+    (b"GetCapabilities", "<C><Media><XAddr>{media}</XAddr></Media></C>"),
+    (
+        b"GetProfiles",
+        '<Profiles token="small"><VideoEncoderConfiguration><Width>640</Width><Height>360</Height>'
+        '</VideoEncoderConfiguration></Profiles><Profiles token="big"><VideoEncoderConfiguration><Width>1920</Width>'
+        '<Height>1080</Height></VideoEncoderConfiguration></Profiles><Profiles token="sound"/>',
+    ),
+    (b">small<", "<Uri>rtsp://{host}:554/a,b</Uri>"),
+    (b">big<", "<Uri>rtsp://admin:admin@{host}:554/cam?channel=1&amp;subtype=0</Uri>"),
+)
+
+
+@asynccontextmanager
+async def onvif_media(how: str = "tells") -> AsyncIterator[tuple[str, list[bytes]]]:
+    """The device and media services of a camera that tells its streams to everybody, or does not."""
+    asked: list[bytes] = []
+
+    async def script(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = request.partition(b"\r\n\r\n")[2]
+        while b"Envelope>" not in body:
+            body += await reader.read(65536)
+        asked.append(request + body)
+        if how == "silent":
+            await asyncio.sleep(60)
+        host = "192.0.2.1" if how == "elsewhere" else "127.0.0.1"
+        port = writer.get_extra_info("sockname")[1]
+        text = next(t for word, t in MEDIA if word in body).format(media=f"http://127.0.0.1:{port}/media", host=host)
+        answer = f'<E xmlns="http://www.onvif.org/ver10/schema">{text}</E>'.encode()
+        if how == "garbage":
+            answer = b"\0<<<"
+        status = b"401 Unauthorized" if how == "refuses" else b"200 OK"
+        writer.write(b"HTTP/1.1 " + status + b"\r\nServer: gSOAP\r\n\r\n" + answer)
+        while how == "endless":
+            writer.write(bytes(65536))
+            await writer.drain()
+
+    async with raw_server(script) as port:
+        yield f"http://127.0.0.1:{port}/onvif/device_service", asked
+
+
 def name(text: str) -> bytes:
     return b"".join(bytes([len(x)]) + x.encode() for x in text.split(".")) + b"\0"
 

@@ -12,6 +12,7 @@ from agent import app
 from agent.discover import Found, find, mdns, onvif, ssdp
 from agent.discover.families import family, line
 from agent.discover.text import xml
+from agent.sources.rtsp import RtspSource
 from tests.discover import responders
 from tests.discover.responders import DESCRIPTION
 
@@ -52,7 +53,8 @@ async def test_a_dcs920_announces_itself(tmp_path: Path) -> None:
 async def test_other_cameras_and_other_devices() -> None:
     async with responders.upnp(description(maker="ACME", model="IPCam 7", name="Yard", port=8080)):
         found = await ssdp.find(LIMIT_S)
-    assert [f.yaml for f in found] == ["{type: mjpeg, url: http://127.0.0.1:8080/PATH, password_file: FILE}"]
+    yaml = "{type: mjpeg, url: http://127.0.0.1:8080/PATH, username: USER, password_file: FILE}"
+    assert [f.yaml for f in found] == [yaml]
     async with responders.upnp(description(maker="ACME", model="Router", about="Internet gateway", name="Router")):
         assert await ssdp.find(0.8) == []
 
@@ -92,12 +94,29 @@ async def test_terminal_tricks_do_not_reach_the_terminal() -> None:
 async def test_an_onvif_camera(tmp_path: Path) -> None:
     async with responders.onvif() as asked:
         found = await onvif.find(0.8)
-    yaml = "{type: rtsp, url: rtsp://127.0.0.1/PATH, password_file: FILE}"
+    yaml = "{type: rtsp, url: rtsp://127.0.0.1/PATH, username: USER, password_file: FILE}"
     assert found == [Found("onvif", "Back yard", "127.0.0.1", "DS-2CD2", yaml)]
     assert len({a.split(b"MessageID>")[1] for a in asked}) == 1
     assert loads(found[0], tmp_path).cameras[0].source.label == "rtsp://127.0.0.1/live"
     async with responders.onvif("http://192.0.2.1/onvif"):
         assert await onvif.find(0.5) == [], "it speaks of another host than itself"
+
+
+async def test_an_onvif_camera_that_tells_its_streams_without_a_login(tmp_path: Path) -> None:
+    async with responders.onvif_media() as (url, asked), responders.onvif(url):
+        [found] = await onvif.find(2.0)
+    big, small = "rtsp://127.0.0.1:554/cam?channel=1&subtype=0", '"rtsp://127.0.0.1:554/a,b"'
+    assert found.yaml == f"{{type: rtsp, url: {big}, substream: {small}, username: USER, password_file: FILE}}"
+    assert isinstance(loads(found, tmp_path).cameras[0].source, RtspSource)
+    assert not any(b"uthorization" in a or b"Security" in a for a in asked)
+
+
+@pytest.mark.parametrize("how", ["refuses", "elsewhere", "silent", "garbage", "endless"])
+async def test_an_onvif_camera_that_does_not(how: str) -> None:
+    async with responders.onvif_media(how) as (url, _), responders.onvif(url):
+        async with asyncio.timeout(3):
+            [found] = await onvif.find(1.0)
+    assert "rtsp://127.0.0.1/PATH, username: USER" in found.yaml
 
 
 async def test_a_camera_by_mdns(tmp_path: Path) -> None:
@@ -133,7 +152,7 @@ async def test_all_ways_at_once_within_the_time() -> None:
 
 def test_families() -> None:
     assert family("D-Link DCS-932LB") == "dcs930" and family("AXIS M1011 by Axis") == "axis" and family("ACME") == ""
-    assert line("", "h", 81) == "{type: mjpeg, url: http://h:81/PATH, password_file: FILE}"
+    assert line("", "h", 81) == "{type: mjpeg, url: http://h:81/PATH, username: USER, password_file: FILE}"
 
 
 def test_xml_with_entities_is_refused() -> None:
