@@ -1,6 +1,7 @@
 """The house rules that a machine can hold: who may import whom, what start-up loads, how long a file may be."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,8 @@ def imports() -> list[tuple[str, str, Path]]:
                 if node.module == "agent":
                     names = [f"agent.{a.name}" for a in node.names if (ROOT / a.name).with_suffix(".py").exists()]
                     names += [f"agent.{a.name}" for a in node.names if (ROOT / a.name).is_dir()]
+                if node.module == "agent.server":
+                    names += [f"agent.server.{a.name}" for a in node.names]
             elif isinstance(node, ast.Import):
                 names = [a.name for a in node.names]
             else:
@@ -132,6 +135,26 @@ def test_start_up_loads_only_what_it_needs(module: str, never: tuple[str, ...]) 
     code = f"import sys, {module}; print([m for m in {never!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]", f"import {module} loads {out.stdout}"
+
+
+def test_only_one_folder_knows_which_database_it_is() -> None:
+    """SQL and sqlite3 stand in `agent/server/sqlite`; of the server, the rooms that open an index may name that folder."""
+    home = ROOT / "server" / "sqlite"
+    openers = {ROOT / "server" / name for name in ("app.py", "archive.py", "fsck.py", "rebuild.py")}
+    sql = re.compile(r"SELECT .*FROM |INSERT (OR \w+ )?INTO |UPDATE \w+ SET |DELETE FROM |PRAGMA |\.execute(many)?\(")
+    wrong, ours = [], imports()
+    for path in sorted(ROOT.rglob("*.py")):
+        if home in path.parents:
+            continue
+        text = path.read_text()
+        named = {a.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Import) for a in n.names}
+        named |= {n.module or "" for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom)}
+        named |= {m for _, m, p in ours if p == path}
+        if "sqlite3" in named or sql.search(text):
+            wrong.append(f"{path.relative_to(ROOT)} speaks SQL")
+        if any(n.startswith("agent.server.sqlite") for n in named) and path not in openers:
+            wrong.append(f"{path.relative_to(ROOT)} names the database")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_files_stay_readable() -> None:

@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import re
 import secrets
-import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from agent.clock import Clock
 from agent.server.camera import Camera
 from agent.server.hashed import sha
-from agent.server.index import Index, Tx
+from agent.server.index import Below, From, Index, Rows, Table, TakenError
+from agent.server.index.rows import AccountRow, Grant, Link
 
 MIN_PASSWORD = 10
 MAX_PASSWORD = 1000
@@ -63,15 +64,12 @@ class Accounts:
     async def load(self) -> None:
         """Read the accounts; also whenever another process may have changed them."""
 
-        def read(conn: sqlite3.Connection) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
-            return conn.execute("SELECT * FROM accounts").fetchall(), conn.execute("SELECT * FROM grants").fetchall()
-
-        accounts, grants = await self._index.read(read)
-        self._accounts = {r["id"]: Account(r["id"], r["name"], r["role"]) for r in accounts}
-        self._secrets = {r["id"]: (r["salt"], r["hash"]) for r in accounts}
+        accounts, grants = await self._index.read(lambda rows: (rows.accounts.find(), rows.grants.find()))
+        self._accounts = {r.id: Account(r.id, r.name, r.role) for r in accounts}
+        self._secrets = {r.id: (r.salt, r.hash) for r in accounts}
         self._grants = {}
-        for r in grants:
-            self._grants.setdefault(r["account"], set()).add(r["camera"])
+        for grant in grants:
+            self._grants.setdefault(grant.account, set()).add(grant.camera)
 
     @property
     def owned(self) -> bool:
@@ -105,12 +103,10 @@ class Accounts:
         _check_password(password)
         salt = secrets.token_bytes(16)
         hashed = await self._hash(password, salt)
-        row = (1 if role == OWNER else None, name, role, salt, hashed)
+        row = AccountRow(name, role, salt, hashed, 1 if role == OWNER else 0)
         try:
-            id_ = await self._index.write(
-                lambda tx: tx.conn.execute("INSERT INTO accounts VALUES (?,?,?,?,?)", row).lastrowid or 0
-            )
-        except sqlite3.IntegrityError:
+            id_ = (await self._index.write(lambda rows: rows.accounts.add(row))).id
+        except TakenError:
             raise ValueError("That name is taken.") from None
         account = self._accounts[id_] = Account(id_, name, role)
         self._secrets[id_] = (salt, hashed)
@@ -133,33 +129,34 @@ class Accounts:
         _check_password(new)
         salt = secrets.token_bytes(16)
         hashed = await self._hash(new, salt)
-        args = (salt, hashed, id_)
-        await self._index.write(
-            lambda tx: tx.conn.execute("UPDATE accounts SET salt=?, hash=? WHERE id=?", args).rowcount
-        )
+
+        def run(rows: Rows) -> None:
+            if (row := rows.accounts.get(id=id_)) is not None:
+                rows.accounts.put(replace(row, salt=salt, hash=hashed))
+
+        await self._index.write(run)
         self._secrets[id_] = (salt, hashed)
         return True
 
     async def remove(self, id_: int) -> None:
         """Delete the account with its sessions, tokens, grants and invitations; its cameras first, by the caller."""
 
-        def run(tx: Tx) -> None:
-            tx.conn.execute("DELETE FROM accounts WHERE id=?", (id_,))
-            for table in ("sessions", "grants", "links", "tokens", "shares"):
-                tx.conn.execute(f"DELETE FROM {table} WHERE account=?", (id_,))
+        def run(rows: Rows) -> None:
+            rows.accounts.remove(id=id_)
+            of_accounts: tuple[Table[Any], ...] = (rows.sessions, rows.grants, rows.links, rows.tokens, rows.shares)
+            for table in of_accounts:
+                table.remove(account=id_)
 
         await self._index.write(run)
         for known in (self._accounts, self._secrets, self._grants):
             known.pop(id_, None)
 
     async def grant(self, account: int, camera: str) -> None:
-        row = (account, camera)
-        await self._index.write(lambda tx: tx.conn.execute("INSERT OR IGNORE INTO grants VALUES (?,?)", row).rowcount)
+        await self._index.write(lambda rows: rows.grants.put(Grant(account, camera)))
         self._grants.setdefault(account, set()).add(camera)
 
     async def revoke(self, account: int, camera: str) -> None:
-        sql, row = "DELETE FROM grants WHERE account=? AND camera=?", (account, camera)
-        await self._index.write(lambda tx: tx.conn.execute(sql, row).rowcount)
+        await self._index.write(lambda rows: rows.grants.remove(account=account, camera=camera))
         self._grants.get(account, set()).discard(camera)
 
     def forget(self, camera: str) -> None:
@@ -170,22 +167,23 @@ class Accounts:
     async def invite(self, by: int, camera: str) -> str:
         """A code that makes one new account within three days: viewer of `camera`, or member with ""."""
         code = secrets.token_urlsafe(16)
-        row = (sha(code), "invite", by, camera, self._clock.wall_ns() + INVITE_NS)
+        now = self._clock.wall_ns()
+        link = Link(sha(code), "invite", by, camera, now + INVITE_NS)
 
-        def run(tx: Tx) -> None:
-            tx.conn.execute("DELETE FROM links WHERE expires_ns < ?", (self._clock.wall_ns(),))
-            if tx.conn.execute("SELECT count(*) FROM links").fetchone()[0] >= MAX_INVITES:
+        def run(rows: Rows) -> None:
+            rows.links.remove(expires_ns=Below(now))
+            if rows.links.count() >= MAX_INVITES:
                 raise ValueError("there are too many open invitations")
-            tx.conn.execute("INSERT INTO links VALUES (?,?,?,?,?)", row)
+            rows.links.add(link)
 
         await self._index.write(run)
         return code
 
     async def invited(self, code: str) -> bool:
         """The invitation is open."""
-        sql, args = "SELECT 1 FROM links WHERE hash=? AND kind='invite' AND expires_ns>?", (sha(code),)
-        now = self._clock.wall_ns()
-        return await self._index.read(lambda conn: conn.execute(sql, (*args, now)).fetchone()) is not None
+        late = From(self._clock.wall_ns() + 1)
+        link = await self._index.read(lambda rows: rows.links.get(hash=sha(code), kind="invite", expires_ns=late))
+        return link is not None
 
     async def accept(self, code: str, name: str, password: str) -> Account | None:
         """The new account; None when the invitation is used up. Raises ValueError as `create` does."""
@@ -193,21 +191,21 @@ class Accounts:
             return None
         account = await self.create(name, password, VIEWER)
 
-        def run(tx: Tx) -> sqlite3.Row | None:
-            row: sqlite3.Row | None = tx.conn.execute(
-                "SELECT camera FROM links WHERE hash=? AND expires_ns>?", (sha(code), self._clock.wall_ns())
-            ).fetchone()
-            tx.conn.execute("DELETE FROM links WHERE hash=?", (sha(code),))
-            if row is not None and not row["camera"]:
-                tx.conn.execute("UPDATE accounts SET role=? WHERE id=?", (MEMBER, account.id))
-            return row
+        late = From(self._clock.wall_ns() + 1)
 
-        row = await self._index.write(run)
-        if row is None:  # somebody was faster
+        def run(rows: Rows) -> Link | None:
+            link = rows.links.get(hash=sha(code), kind="invite", expires_ns=late)
+            rows.links.remove(hash=sha(code))
+            if link is not None and not link.camera and (row := rows.accounts.get(id=account.id)) is not None:
+                rows.accounts.put(replace(row, role=MEMBER))
+            return link
+
+        link = await self._index.write(run)
+        if link is None:  # somebody was faster
             await self.remove(account.id)
             return None
-        if row["camera"]:
-            await self.grant(account.id, row["camera"])
+        if link.camera:
+            await self.grant(account.id, link.camera)
             return account
         account = self._accounts[account.id] = Account(account.id, account.name, MEMBER)
         return account

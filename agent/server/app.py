@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,13 +12,14 @@ from aiohttp import web
 
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
-from agent.server import notify
+from agent.server import notify, sqlite
 from agent.server.accounts import Accounts
 from agent.server.archive import Archive
 from agent.server.camera import Camera, CameraSettings
 from agent.server.cameras import Cameras, Keys
 from agent.server.catalog import Catalog
 from agent.server.handover import Pairing
+from agent.server.index import OpenIndex, UnavailableError
 from agent.server.ingest import Intake
 from agent.server.ingest.ftpdata import Waiting
 from agent.server.ingest.http import HttpIngest
@@ -84,9 +84,11 @@ class CameraServer:
         durable: bool = True,
         clock: Clock | None = None,
         notes: Mapping[str, Any] | None = None,
+        open_index: OpenIndex = sqlite.open_index,
     ) -> None:
         self.settings = settings
         self._durable = durable
+        self._open_index = open_index
         self._clock = clock or SystemClock()
         self._temporary = notes is not None
         self._notes = notes or {}
@@ -196,7 +198,13 @@ class CameraServer:
     async def _open(self) -> None:
         root = self.settings.store_path
         self._lock = StoreLock(root)
-        archive = Archive(root, durable=self._durable, clock=self._clock, max_bytes=self.settings.limit_bytes)
+        archive = Archive(
+            root,
+            durable=self._durable,
+            clock=self._clock,
+            max_bytes=self.settings.limit_bytes,
+            open_index=self._open_index,
+        )
         archive.clear_incoming()
         self._archive = archive
         self._news = News(self._clock)
@@ -364,7 +372,7 @@ class CameraServer:
                     await self._accounts.load()
                     await self._tokens.load()
                     seen = version
-            except (OSError, sqlite3.Error) as e:
+            except (OSError, UnavailableError) as e:
                 log.warning("the store %s cannot be read now: %s", self._archive.root, e)
             await self._clock.sleep(NOTICE_S)
 
@@ -375,7 +383,7 @@ class CameraServer:
                 await self._cameras.end_due()
                 if self._tls is not None and self._tls.reload():
                     log.info("the TLS files changed and are read again")
-            except (OSError, sqlite3.Error, UsageError) as e:
+            except (OSError, UnavailableError, UsageError) as e:
                 log.warning("%s", e)
             await self._clock.sleep(MIND_S)
 

@@ -8,8 +8,8 @@ import os
 import re
 import secrets
 import shutil
-import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from typing import Any
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
 from agent.frame import Codec, Item, ItemType
-from agent.server import ledger, past
+from agent.server import ledger, past, sqlite
 from agent.server.ballast import Ballast
 from agent.server.digest import Contents, inspect
+from agent.server.directory import sync_dir
 from agent.server.eventlog import note_item
-from agent.server.index import Index, Tx, sync_dir
+from agent.server.index import OpenIndex, Rows, Table, UnavailableError
+from agent.server.index.rows import Dropped, ItemRow
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +34,11 @@ ITEMS_PER_DIR = 1000
 INCOMING = "incoming"
 MIN_FREE_BYTES = 64 * 1024 * 1024
 DAY_NS = 86_400_000_000_000
-BY_CAMERA = ("items", "ranges", "dropped", "events", "grants", "links", "tokens", "shares", "past", "notes")
 
-OnItem = Callable[[sqlite3.Connection, Item, dict[str, Any] | None, int], None]
+Key = tuple[str, str, int]
+"""Camera, spool, seq: the item's name for ever."""
+
+OnItem = Callable[[Rows, Item, dict[str, Any] | None, int], None]
 """Called within the transaction that stores an event's item, with its record if it is one, and the time."""
 
 
@@ -58,7 +62,7 @@ class Outcome(Enum):
 
 
 class Archive:
-    """Originals under `root/items`, rows in `root/index.db`.
+    """Originals under `root/items`, rows in the index.
 
     An item counts as stored after its file is synced under its name and its row is committed. `min_free_bytes`
     of the disk (64 MiB, or a twentieth of a small disk) stay free: items are refused (FULL) before that.
@@ -78,6 +82,7 @@ class Archive:
         clock: Clock | None = None,
         max_bytes: int | None = None,
         min_free_bytes: int | None = None,
+        open_index: OpenIndex = sqlite.open_index,
     ) -> None:
         self.root = root
         self._durable = durable
@@ -90,11 +95,11 @@ class Archive:
             self.ballast.drop_if_full()
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
             (root / INCOMING).mkdir(exist_ok=True, mode=0o700)
-            self.index = Index(root / "index.db", durable=durable)
+            self.index = open_index(root, durable=durable)
             if durable:
                 for folder in (root, root.parent):
                     sync_dir(folder)
-        except (OSError, sqlite3.Error) as e:
+        except (OSError, UnavailableError) as e:
             reason = e.strerror if isinstance(e, OSError) else e
             raise UsageError(f"cannot write the store {root}: {reason}", 73) from None
         self.min_free_bytes = min(MIN_FREE_BYTES, shutil.disk_usage(root).total // 20)
@@ -131,8 +136,8 @@ class Archive:
         if not (NAME.match(item.camera) and SPOOL.match(item.spool) and 1 <= item.seq <= ledger.MAX_SEQ):
             return self._count(Outcome.TYPE)
         try:
-            return self._count(await self.index.write(lambda tx: self._store(tx, item)))
-        except (OSError, sqlite3.OperationalError) as e:
+            return self._count(await self.index.write(lambda rows: self._store(rows, item)))
+        except (OSError, UnavailableError) as e:
             log.warning("the store %s takes no item now: %s", self.root, e)
             return self._count(Outcome.FULL)
 
@@ -140,27 +145,24 @@ class Archive:
         """The sender gave up these numbers: they will not come, and that is known."""
         now = self._clock.wall_ns()
 
-        def run(tx: Tx) -> None:
-            if not _known(tx.conn, camera):
+        def run(rows: Rows) -> None:
+            if not _known(rows, camera):
                 return
             # Of a range of which some was stored, just the rest is missing.
-            for a, b in ledger.unsettled(tx.conn, camera, spool, first, last):
-                tx.conn.execute(
-                    "INSERT OR IGNORE INTO dropped VALUES (?,?,?,?,?,?)", (camera, spool, a, b, why[:40], now)
-                )
-            ledger.settle(tx.conn, camera, spool, first, last)
+            for a, b in ledger.unsettled(rows, camera, spool, first, last):
+                rows.dropped.put(Dropped(camera, spool, a, b, why[:40], now))
+            ledger.settle(rows, camera, spool, first, last)
 
         await self.index.write(run)
 
     async def acks(self, camera: str, spool: str) -> tuple[int, list[tuple[int, int]]]:
         """(cumulative number, closed ranges above it) of what is durable or declared."""
-        return await self.index.read(lambda conn: ledger.acks(conn, camera, spool))
+        return await self.index.read(lambda rows: ledger.acks(rows, camera, spool))
 
     async def digest(self, camera: str, spool: str, seq: int) -> bytes | None:
         """SHA-256 of the item as it is stored, None when it is not."""
-        sql = "SELECT sha256 FROM items WHERE camera=? AND spool=? AND seq=?"
-        row = await self.index.read(lambda conn: conn.execute(sql, (camera, spool, seq)).fetchone())
-        return bytes(row["sha256"]) if row else None
+        row = await self.index.read(lambda rows: rows.items.get(camera=camera, spool=spool, seq=seq))
+        return row.sha256 if row else None
 
     def room(self, length: int) -> bool:
         """Whether the disk has place for so many bytes and the reserve."""
@@ -173,17 +175,15 @@ class Archive:
         self.refused += not outcome.settled
         return outcome
 
-    def _store(self, tx: Tx, item: Item) -> Outcome:
+    def _store(self, rows: Rows, item: Item) -> Outcome:
         if Item.digest(item.payload) != item.sha256:
             return Outcome.DIGEST
-        if not _known(tx.conn, item.camera):
+        if not _known(rows, item.camera):
             return Outcome.GONE
-        row = tx.conn.execute(
-            "SELECT sha256 FROM items WHERE camera=? AND spool=? AND seq=?", (item.camera, item.spool, item.seq)
-        ).fetchone()
-        if row is not None:
-            return Outcome.DUPLICATE if row["sha256"] == item.sha256 else Outcome.CONFLICT
-        same = past.same(tx.conn, item.camera, item.spool, item.seq, item.sha256)
+        there = rows.items.get(camera=item.camera, spool=item.spool, seq=item.seq)
+        if there is not None:
+            return Outcome.DUPLICATE if there.sha256 == item.sha256 else Outcome.CONFLICT
+        same = past.same(rows, item.camera, item.spool, item.seq, item.sha256)
         if same is not None:
             return Outcome.DUPLICATE if same else Outcome.CONFLICT
         try:
@@ -193,37 +193,36 @@ class Archive:
             return Outcome.TYPE
         if not self.room(len(item.payload)):
             return Outcome.FULL
-        self._write_file(tx, item)
-        self.enter(tx, item, contents, self._clock.wall_ns())
+        self._write_file(rows, item)
+        self.enter(rows, item, contents, self._clock.wall_ns())
         return Outcome.STORED
 
-    def enter(self, tx: Tx, item: Item, contents: Contents, now: int) -> None:
-        """The rows of an item whose file is there."""
+    def enter(self, rows: Rows, item: Item, contents: Contents, now: int) -> None:
+        """The rows of an item whose file is there, and of what follows from it: all in the caller's transaction."""
         key = (item.camera, item.spool, item.seq)
-        tx.conn.execute(
-            "INSERT INTO items (camera, spool, seq, type, event, wall_ns, stored_ns, bytes, sha256)"
-            " VALUES (?,?,?,?,?,?,?,?,?)",
-            (*key, int(item.type), item.event, item.wall_ns, now, len(item.payload), item.sha256),
-        )
+        row = ItemRow(*key, item.type, item.event, item.wall_ns, now, item.sha256, len(item.payload))
         if contents.frames and contents.frames[0].codec is not Codec.JPEG:
             first, last = contents.frames[0], contents.frames[-1]
-            tx.conn.execute(
-                "UPDATE items SET codec=?, first_index=?, last_index=?, key_index=?"
-                " WHERE camera=? AND spool=? AND seq=?",
-                (int(first.codec), first.index, last.index, first.index - first.gop, *key),
+            row = replace(
+                row,
+                codec=first.codec,
+                first_index=first.index,
+                last_index=last.index,
+                key_index=first.index - first.gop,
             )
-        ledger.settle(tx.conn, item.camera, item.spool, item.seq, item.seq)
+        rows.items.add(row)
+        ledger.settle(rows, item.camera, item.spool, item.seq, item.seq)
         if item.event:
-            note_item(tx.conn, item, contents, now)
+            note_item(rows, item, contents, now)
             if self.on_item is not None:
-                self.on_item(tx.conn, item, contents.record, now)
+                self.on_item(rows, item, contents.record, now)
 
-    def _write_file(self, tx: Tx, item: Item) -> None:
+    def _write_file(self, rows: Rows, item: Item) -> None:
         path = self.path(item.camera, item.spool, item.seq, item.type)
         missing = [p for p in (path.parent, *path.parent.parents) if not p.is_dir()]
         for folder in reversed(missing):
             folder.mkdir(mode=0o700)
-            tx.dirs.add(folder.parent)
+            rows.dirs.add(folder.parent)
         temporary = self.root / INCOMING / secrets.token_hex(8)
         try:
             with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
@@ -235,45 +234,43 @@ class Archive:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        tx.dirs.add(path.parent)
+        rows.dirs.add(path.parent)
 
-    async def delete(self, ids: list[int]) -> int:
+    async def delete(self, keys: Sequence[Key]) -> int:
         """Delete these items with their files; returns how many were there."""
+        return await self.index.write(lambda rows: sum(self._delete(rows, key) for key in keys))
 
-        def run(tx: Tx) -> int:
-            marks = ",".join("?" * len(ids))
-            rows = tx.conn.execute(f"SELECT * FROM items WHERE id IN ({marks})", ids).fetchall()
-            for row in rows:
-                self._delete(tx, row)
-            return len(rows)
-
-        return await self.index.write(run)
-
-    def _delete(self, tx: Tx, row: sqlite3.Row) -> None:
+    def _delete(self, rows: Rows, key: Key) -> bool:
+        camera, spool, seq = key
+        item = rows.items.get(camera=camera, spool=spool, seq=seq)
+        if item is None:
+            return False
         # The file goes first: a crash in between leaves a row that the next sweep deletes again.
-        path = self.path(row["camera"], row["spool"], row["seq"], ItemType(row["type"]))
-        path.unlink(missing_ok=True)
-        past.remember(tx.conn, row["camera"], row["spool"], row["seq"], row["sha256"])
-        tx.conn.execute("DELETE FROM items WHERE id=?", (row["id"],))
-        key = (row["camera"], row["spool"], row["event"])
-        left = tx.conn.execute("SELECT 1 FROM items WHERE camera=? AND spool=? AND event=? LIMIT 1", key).fetchone()
-        if left is None:
-            tx.conn.execute("DELETE FROM events WHERE camera=? AND spool=? AND number=?", key)
+        self.path(camera, spool, seq, item.type).unlink(missing_ok=True)
+        past.remember(rows, camera, spool, seq, item.sha256)
+        rows.items.remove(camera=camera, spool=spool, seq=seq)
+        if rows.items.get(camera=camera, spool=spool, event=item.event) is None:
+            rows.events.remove(camera=camera, spool=spool, number=item.event)
+        return True
 
     async def erase(self, camera: str) -> None:
         """Delete everything of a camera, so that neither its name nor its bytes are found in the store's files."""
 
-        def rows(tx: Tx) -> None:
-            for table in BY_CAMERA:
-                tx.conn.execute(f"DELETE FROM {table} WHERE camera=?", (camera,))
+        def run(rows: Rows) -> None:
+            of_cameras: tuple[Table[Any], ...] = (
+                *(rows.items, rows.events, rows.settled, rows.dropped, rows.past, rows.notes),
+                *(rows.grants, rows.links, rows.tokens, rows.shares),
+            )
+            for table in of_cameras:
+                table.remove(camera=camera)
             for folder in ("items", "parts"):
                 shutil.rmtree(self.root / folder / camera, ignore_errors=True)
-            tx.conn.execute("DELETE FROM erasing WHERE camera=?", (camera,))
+            rows.erasing.remove(camera=camera)
 
         if NAME.match(camera):
-            await self.index.write(rows)
+            await self.index.write(run)
             await self.index.scrub()
 
 
-def _known(conn: sqlite3.Connection, camera: str) -> bool:
-    return conn.execute("SELECT 1 FROM cameras WHERE name=?", (camera,)).fetchone() is not None
+def _known(rows: Rows, camera: str) -> bool:
+    return rows.cameras.get(name=camera) is not None

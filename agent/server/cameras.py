@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from agent.clock import Clock
@@ -16,7 +16,8 @@ from agent.errors import UsageError
 from agent.server.archive import NAME, Archive
 from agent.server.camera import Camera, CameraSettings
 from agent.server.hashed import sha
-from agent.server.index import Tx
+from agent.server.index import Below, Rows
+from agent.server.index.rows import CameraRow, Erasing, Fact, Gone
 from agent.server.news import News
 
 __all__ = ["Camera", "CameraSettings", "Cameras", "Keys"]
@@ -25,12 +26,6 @@ GONE_NS = 30 * 86_400_000_000_000
 MAX_CAMERAS = 20_000
 REVOKED, DELETED = 4401, 4410
 LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: people type these into cameras
-
-PUT = (
-    "INSERT INTO cameras (name, token_hash, created_ns, login, password_hash, account, settings)"
-    " VALUES (?,?,?,?,?,?,?) ON CONFLICT (name) DO UPDATE SET token_hash=excluded.token_hash,"
-    " login=excluded.login, password_hash=excluded.password_hash, settings=excluded.settings"
-)
 
 Close = Callable[[int, str], object]
 
@@ -45,22 +40,6 @@ class Keys:
     password: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A camera as the index has it."""
-
-    name: str
-    account: int
-    login: str
-    token_hash: bytes | None
-    password_hash: bytes | None
-    settings: str
-
-    @classmethod
-    def of(cls, row: sqlite3.Row) -> _Row:
-        return cls(*(row[k] for k in ("name", "account", "login", "token_hash", "password_hash", "settings")))
-
-
 SPREAD_EACH_S, SPREAD_MOST_S = 0.15, 30.0
 
 
@@ -72,7 +51,7 @@ class Cameras:
         self._news = news
         self._clock = clock
         self._cameras: dict[str, Camera] = {}
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, CameraRow] = {}
         self._logins: dict[str, str] = {}
         self._gone: set[bytes] = set()
         self._salt = b""
@@ -84,20 +63,18 @@ class Cameras:
         """Read the registry; call once before use. Finishes what a crash left of an erasure."""
         now = self._clock.wall_ns()
 
-        def run(tx: Tx) -> tuple[list[_Row], list[sqlite3.Row], list[str], bytes]:
-            tx.conn.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_bytes(16),))
-            tx.conn.execute("DELETE FROM gone WHERE at_ns < ?", (now - GONE_NS,))
-            salt: bytes = tx.conn.execute("SELECT value FROM meta WHERE key='salt'").fetchone()[0]
-            rows = [_Row.of(r) for r in tx.conn.execute("SELECT * FROM cameras ORDER BY name")]
-            erasing = [r["camera"] for r in tx.conn.execute("SELECT camera FROM erasing")]
-            return rows, tx.conn.execute("SELECT hash FROM gone").fetchall(), erasing, salt
+        def run(rows: Rows) -> tuple[list[CameraRow], list[Gone], list[Erasing], bytes]:
+            if (salt := rows.facts.get(key="salt")) is None:
+                salt = rows.facts.add(Fact("salt", secrets.token_bytes(16)))
+            rows.gone.remove(at_ns=Below(now - GONE_NS))
+            return rows.cameras.find(), rows.gone.find(), rows.erasing.find(), salt.value
 
-        rows, gone, erasing, self._salt = await self._archive.index.write(run)
-        for row in rows:
+        there, gone, erasing, self._salt = await self._archive.index.write(run)
+        for row in there:
             self._take(row)
-        self._gone = {row["hash"] for row in gone}
-        for name in erasing:
-            await self._archive.erase(name)
+        self._gone = {g.hash for g in gone}
+        for left in erasing:
+            await self._archive.erase(left.camera)
         await self.end_due()
 
     @property
@@ -139,7 +116,8 @@ class Cameras:
                 raise UsageError(f"this server has {MAX_CAMERAS} cameras already")
             keys = Keys(name, secrets.token_urlsafe(32), f"cam-{_letters(8)}", _letters(20))
             chosen = (settings or CameraSettings()).dumps()
-            await self._put(_Row(name, account, keys.login, sha(keys.token), sha(keys.password), chosen))
+            since = self._rows[name].created_ns if name in self._rows else 0
+            await self._put(CameraRow(name, account, keys.login, sha(keys.token), sha(keys.password), chosen, since))
         return keys
 
     async def local(self, name: str) -> Camera:
@@ -147,7 +125,7 @@ class Cameras:
         _check_name(name)
         async with self._changing:
             if name not in self._cameras:
-                await self._put(_Row(name, 1, "", None, None, "{}"))
+                await self._put(CameraRow(name, 1, "", None, None, "{}"))
         return self._cameras[name]
 
     async def renew_token(self, name: str) -> str | None:
@@ -166,13 +144,12 @@ class Cameras:
                 await self._put(replace(row, settings=settings.dumps()))
         await self.end_due()
 
-    async def _put(self, row: _Row) -> None:
-        now = self._clock.wall_ns()
-        args = (row.name, row.token_hash, now, row.login, row.password_hash, row.account, row.settings)
-        await self._archive.index.write(lambda tx: tx.conn.execute(PUT, args).rowcount)
+    async def _put(self, row: CameraRow) -> None:
+        row = replace(row, created_ns=row.created_ns or self._clock.wall_ns())
+        await self._archive.index.write(lambda rows: rows.cameras.put(row))
         self._adopt(row)
 
-    def _adopt(self, row: _Row) -> None:
+    def _adopt(self, row: CameraRow) -> None:
         """The camera is in the index like this: so it is here."""
         old = self._rows.get(row.name)
         if old is not None and (old.token_hash, old.password_hash) != (row.token_hash, row.password_hash):
@@ -181,7 +158,7 @@ class Cameras:
         self._news.tell("camera", self.as_json(camera))
         self.on_change(camera)
 
-    def _take(self, row: _Row) -> Camera:
+    def _take(self, row: CameraRow) -> Camera:
         if (old := self._rows.get(row.name)) is not None:
             self._logins.pop(old.login, None)
         try:
@@ -200,7 +177,7 @@ class Cameras:
         async with self._changing:
             if (row := self._rows.get(name)) is None:
                 return
-            await self._archive.index.write(lambda tx: self._forget(tx, row, erase=True))
+            await self._archive.index.write(lambda rows: self._forget(rows, row, erase=True))
             self._gone |= set(self._tombstones(row))
             self._drop(name)
             await self._archive.erase(name)
@@ -216,23 +193,24 @@ class Cameras:
                 row = self._rows.get(camera.name)
                 if row is None or (row.password_hash is None and row.token_hash is None):
                     continue
-                await self._archive.index.write(lambda tx, row=row: self._forget(tx, row, erase=False))  # type: ignore[misc]
+                await self._archive.index.write(partial(self._forget, row=row, erase=False))
                 self._gone |= set(self._tombstones(row))
                 self._close_sessions(camera.name, DELETED, "camera ended")
-                self._adopt(replace(row, token_hash=None, password_hash=None, login=""))
+                self._adopt(_keyless(row))
 
-    def _tombstones(self, row: _Row) -> list[bytes]:
+    def _tombstones(self, row: CameraRow) -> list[bytes]:
         return [self._salted(h) for h in (row.token_hash, row.password_hash) if h is not None]
 
-    def _forget(self, tx: Tx, row: _Row, *, erase: bool) -> None:
+    def _forget(self, rows: Rows, row: CameraRow, *, erase: bool) -> None:
         now = self._clock.wall_ns()
-        tx.conn.executemany("INSERT OR REPLACE INTO gone VALUES (?,?)", [(h, now) for h in self._tombstones(row)])
+        for hash_ in self._tombstones(row):
+            rows.gone.put(Gone(hash_, now))
         if not erase:
-            args = (row.name,)
-            tx.conn.execute("UPDATE cameras SET token_hash=NULL, password_hash=NULL, login='' WHERE name=?", args)
+            if (there := rows.cameras.get(name=row.name)) is not None:
+                rows.cameras.put(_keyless(there))
             return
-        tx.conn.execute("DELETE FROM cameras WHERE name=?", (row.name,))
-        tx.conn.execute("INSERT OR IGNORE INTO erasing VALUES (?)", (row.name,))
+        rows.cameras.remove(name=row.name)
+        rows.erasing.put(Erasing(row.name))
 
     def _drop(self, name: str) -> None:
         camera = self._cameras.pop(name)
@@ -244,14 +222,10 @@ class Cameras:
     async def refresh(self) -> None:
         """Notice what another process (`virtual add`, `virtual delete`) did to the index."""
 
-        def read(conn: sqlite3.Connection) -> tuple[list[_Row], list[sqlite3.Row]]:
-            rows = [_Row.of(r) for r in conn.execute("SELECT * FROM cameras")]
-            return rows, conn.execute("SELECT hash FROM gone").fetchall()
-
         async with self._changing:
-            rows, gone = await self._archive.index.read(read)
-            self._gone = {row["hash"] for row in gone}
-            there = {row.name: row for row in rows}
+            known, gone = await self._archive.index.read(lambda rows: (rows.cameras.find(), rows.gone.find()))
+            self._gone = {g.hash for g in gone}
+            there = {row.name: row for row in known}
             for name in [n for n in self._cameras if n not in there]:
                 self._drop(name)
             for name, row in there.items():
@@ -313,6 +287,10 @@ class Cameras:
     def close_all(self, code: int, reason: str) -> None:
         for name in list(self._closers):
             self._close_sessions(name, code, reason)
+
+
+def _keyless(row: CameraRow) -> CameraRow:
+    return replace(row, token_hash=None, password_hash=None, login="")
 
 
 def _check_name(name: str) -> None:

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import re
-import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,15 @@ from typing import Any
 from agent.clock import Clock
 from agent.frame import Codec, ItemType
 from agent.server.archive import DAY_NS, Archive
-from agent.server.index import Index
+from agent.server.index import Below, From, Index, OneOf, Rows
+from agent.server.index.rows import EventRow, ItemRow
 
-AMONG = "camera IN (SELECT value FROM json_each(?))"
+MAX_CLIPS, MAX_LEAD, MAX_LIST = 20_000, 500, 500
 CURSOR = re.compile(r"(-?\d{1,19})-(\d{1,18})\Z")
 SILENT_NS = 20_000_000_000
 _PLAIN = (
     *("id", "camera", "spool", "number", "at_ns", "first_ns", "last_ns", "end_ns", "score", "peak"),
-    *("reason", "follows", "why", "frames", "clips", "bytes"),
+    *("reason", "follows", "why", "frames", "clips", "bytes", "kept"),
 )
 
 
@@ -133,22 +132,17 @@ class Catalog:
 
     async def events(self, cameras: list[str], limit: int = 50, before: str | None = None) -> list[StoredEvent]:
         """Newest first; `before` is the `cursor` of the last one seen. Raises ValueError for another text."""
-        where, args = [AMONG], list[Any]([json.dumps(cameras)])
-        if before is not None:
-            at_ns, id_ = _cursor(before)
-            where.append("(at_ns, id) < (?, ?)")
-            args += [at_ns, id_]
-        sql = f"SELECT * FROM events WHERE {' AND '.join(where)} ORDER BY at_ns DESC, id DESC LIMIT ?"
-        rows = await self._all(sql, (*args, max(1, min(limit, 500))))
+        among, place = OneOf(tuple(cameras)), None if before is None else _cursor(before)
+        rows = await self.index.read(lambda r: r.events.newest(max(1, min(limit, MAX_LIST)), place, camera=among))
         return [self._event(row) for row in rows]
 
     async def event(self, id_: int) -> StoredEvent | None:
-        rows = await self._all("SELECT * FROM events WHERE id=?", (id_,))
-        return self._event(rows[0]) if rows else None
+        row = await self.index.read(lambda r: r.events.get(id=id_))
+        return self._event(row) if row else None
 
     async def event_of(self, camera: str, spool: str, number: int) -> StoredEvent | None:
-        rows = await self._all("SELECT * FROM events WHERE camera=? AND spool=? AND number=?", (camera, spool, number))
-        return self._event(rows[0]) if rows else None
+        row = await self.index.read(lambda r: r.events.get(camera=camera, spool=spool, number=number))
+        return self._event(row) if row else None
 
     async def running(self, camera: str) -> StoredEvent | None:
         """The camera's newest event when it is going on now."""
@@ -156,9 +150,10 @@ class Catalog:
         return newest[0] if newest and newest[0].state == "open" else None
 
     async def clips(self, event: StoredEvent) -> list[StoredItem]:
-        rows = await self._all(
-            "SELECT * FROM items WHERE camera=? AND spool=? AND event=? AND type=? ORDER BY seq LIMIT 20000",
-            (event.camera, event.spool, event.number, int(ItemType.CLIP)),
+        rows = await self.index.read(
+            lambda r: r.items.find(
+                MAX_CLIPS, camera=event.camera, spool=event.spool, event=event.number, type=ItemType.CLIP
+            )
         )
         return [self._item(row) for row in rows]
 
@@ -172,10 +167,17 @@ class Catalog:
 
     async def lead(self, item: StoredItem) -> list[StoredItem]:
         """What `item` leans on: the clips before it, from the one its group began in; empty where that is gone."""
-        rows = await self._all(
-            "SELECT * FROM items WHERE camera=? AND spool=? AND type=? AND seq<? AND first_index IS NOT NULL"
-            " ORDER BY seq DESC LIMIT 500",
-            (item.camera, item.spool, int(ItemType.CLIP), item.seq),
+        earlier = Below(item.seq)
+        rows = await self.index.read(
+            lambda r: r.items.find(
+                MAX_LEAD,
+                backwards=True,
+                camera=item.camera,
+                spool=item.spool,
+                type=ItemType.CLIP,
+                seq=earlier,
+                first_index=From(0),
+            )
         )
         found: list[StoredItem] = []
         for before in map(self._item, rows):
@@ -186,15 +188,13 @@ class Catalog:
 
     async def stills(self, camera: str, limit: int = 50) -> list[StoredItem]:
         """The newest stills, newest first."""
-        rows = await self._all(
-            "SELECT * FROM items WHERE camera=? AND type=? ORDER BY wall_ns DESC, id DESC LIMIT ?",
-            (camera, int(ItemType.STILL), max(1, min(limit, 500))),
-        )
+        most = max(1, min(limit, MAX_LIST))
+        rows = await self.index.read(lambda r: r.items.newest(most, camera=camera, type=ItemType.STILL))
         return [self._item(row) for row in rows]
 
     async def item(self, camera: str, spool: str, seq: int) -> StoredItem | None:
-        rows = await self._all("SELECT * FROM items WHERE camera=? AND spool=? AND seq=?", (camera, spool, seq))
-        return self._item(rows[0]) if rows else None
+        row = await self.index.read(lambda r: r.items.get(camera=camera, spool=spool, seq=seq))
+        return self._item(row) if row else None
 
     async def thumb(self, event: StoredEvent) -> bytes | None:
         """A JPEG of the event exactly as the camera sent it, or None when there is none (any more)."""
@@ -211,60 +211,50 @@ class Catalog:
 
     async def totals(self, cameras: list[str]) -> tuple[int, int]:
         """(events, bytes) of these cameras."""
-        sql = (
-            f"SELECT (SELECT count(*) FROM events WHERE {AMONG}),"
-            f" (SELECT COALESCE(SUM(bytes), 0) FROM items WHERE {AMONG})"
-        )
-        names = json.dumps(cameras)
-        rows = await self._all(sql, (names, names))
-        return int(rows[0][0]), int(rows[0][1])
+        among = OneOf(tuple(cameras))
+        return await self.index.read(lambda r: (r.events.count(camera=among), r.items.used(camera=among)[1]))
 
     async def stored(self, camera: str, quota_bytes: int | None) -> dict[str, Any]:
         """What the camera's recordings take, and for how many days there is room at the rate of the last day."""
-        since = self._clock.wall_ns() - DAY_NS
-        rows = await self._all(
-            "SELECT COALESCE(SUM(bytes), 0), count(*), COALESCE(SUM(CASE WHEN stored_ns>? THEN bytes END), 0),"
-            " (SELECT count(*) FROM events WHERE camera=?) FROM items WHERE camera=?",
-            (since, camera, camera),
-        )
-        held, items, day, events = (int(v) for v in rows[0])
+        lately, limit = From(self._clock.wall_ns() - DAY_NS + 1), self._archive.max_bytes
+
+        def read(rows: Rows) -> tuple[int, int, int, int, int]:
+            items, held = rows.items.used(camera=camera)
+            day = rows.items.used(camera=camera, stored_ns=lately)[1]
+            total = rows.items.used()[1] if limit is not None else 0
+            return items, held, day, total, rows.events.count(camera=camera)
+
+        items, held, day, total, events = await self.index.read(read)
         room = min(self._archive.room_bytes(), quota_bytes - held if quota_bytes else 2**62)
-        if self._archive.max_bytes is not None:
-            total = await self._all("SELECT COALESCE(SUM(bytes), 0) FROM items", ())
-            room = min(room, self._archive.max_bytes - int(total[0][0]))
+        if limit is not None:
+            room = min(room, limit - total)
         days = round(max(0, room) / day, 1) if day else None
         return {"bytes": held, "items": items, "events": events, "bytes_a_day": day, "days_left": days}
 
-    async def _all(self, sql: str, args: tuple[Any, ...]) -> list[sqlite3.Row]:
-        query: Callable[[sqlite3.Connection], list[sqlite3.Row]] = lambda conn: conn.execute(sql, args).fetchall()  # noqa: E731
-        return await self._archive.index.read(query)
-
-    def _item(self, row: sqlite3.Row) -> StoredItem:
-        type_ = ItemType(row["type"])
-        camera, spool, seq = row["camera"], row["spool"], row["seq"]
-        path = self._archive.path(camera, spool, seq, type_)
-        plain = (row["event"], row["wall_ns"], row["sha256"], path, row["bytes"])
-        indices = (row["first_index"], row["last_index"], row["key_index"])
-        return StoredItem(camera, spool, seq, type_, *plain, Codec(row["codec"]), *indices)
-
-    def _event(self, row: sqlite3.Row) -> StoredEvent:
-        state = row["state"]
-        if state != "closed":
-            state = "cut" if self._clock.wall_ns() - row["touched_ns"] > SILENT_NS else "open"
-        thumb = None
-        if row["thumb_seq"] is not None:
-            thumb = (row["thumb_seq"], row["thumb_start"], row["thumb_length"])
-        plain = {k: row[k] for k in _PLAIN}
-        kept = bool(row["kept"])
-        return StoredEvent(**plain, state=state, boxes=json.loads(row["boxes"]), kept=kept, thumb=thumb)
-
     async def keep(self, event: StoredEvent, kept: bool) -> StoredEvent:
         """Mark the event so that retention passes over it, or not any more."""
-        args = (int(kept), event.id)
-        await self._archive.index.write(
-            lambda tx: tx.conn.execute("UPDATE events SET kept=? WHERE id=?", args).rowcount
-        )
+
+        def run(rows: Rows) -> None:
+            if (row := rows.events.get(id=event.id)) is not None:
+                rows.events.put(replace(row, kept=kept))
+
+        await self.index.write(run)
         return replace(event, kept=kept)
+
+    def _item(self, row: ItemRow) -> StoredItem:
+        path = self._archive.path(row.camera, row.spool, row.seq, row.type)
+        plain = (row.camera, row.spool, row.seq, row.type, row.event, row.wall_ns, row.sha256, path, row.bytes)
+        return StoredItem(*plain, row.codec, row.first_index, row.last_index, row.key_index)
+
+    def _event(self, row: EventRow) -> StoredEvent:
+        state = row.state
+        if state != "closed":
+            state = "cut" if self._clock.wall_ns() - row.touched_ns > SILENT_NS else "open"
+        thumb = None
+        if row.thumb_seq is not None and row.thumb_start is not None and row.thumb_length is not None:
+            thumb = (row.thumb_seq, row.thumb_start, row.thumb_length)
+        plain = {k: getattr(row, k) for k in _PLAIN}
+        return StoredEvent(**plain, state=state, boxes=json.loads(row.boxes), thumb=thumb)
 
 
 def _cursor(text: str) -> tuple[int, int]:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import UsageError
 from agent.exits import CANNOT_WRITE, NO_CAMERA
 from agent.frame import ItemType
-from agent.server import past
-from agent.server.archive import ITEMS_PER_DIR, SUFFIX
+from agent.server import past, sqlite
+from agent.server.archive import ITEMS_PER_DIR, SUFFIX, Key
+from agent.server.index import Below, From, Rows, UnavailableError
 
 FINDINGS = 20
 BLOCK_BYTES = 1024 * 1024
-
-Key = tuple[str, str, int]
 
 
 @dataclass(slots=True)
@@ -65,27 +62,24 @@ def check(store: Path, ledgers: tuple[Path, ...] = ()) -> Report:
     """Compare ledgers, index and files. Raises UsageError where there is no index (66) or it cannot be read (73)."""
     promised = _read_ledgers(ledgers)  # before the index: what comes meanwhile is no loss
     report = Report(promised=sum(len(digests) for digests in promised.values()))
+    if not sqlite.there(store):
+        said = f"{store} has no {sqlite.FILE}; `camera-agent archive rebuild` makes one from the files"
+        raise UsageError(said, NO_CAMERA)
     try:
-        with closing(_open(store)) as conn:
-            digests = _check_rows(conn, store, report)
-            _check_promises(conn, promised, digests, report)
+        with sqlite.snapshot(store) as rows:
+            digests, torn = _check_rows(rows, store, report)
+            _check_promises(rows, promised, digests, report)
             if not ledgers:
-                report.declared = _declared_numbers(conn)
+                report.declared = _declared_numbers(rows)
             known = {_path(store, key, type_) for key, (_, type_) in digests.items()}
             report.unindexed = sum(1 for path in (store / "items").rglob("*.*") if path not in known)
-    except sqlite3.Error as e:
+        with sqlite.snapshot(store) as now:  # retention may have taken some since the check began
+            for key, why in torn:
+                if now.items.get(camera=key[0], spool=key[1], seq=key[2]) is not None:
+                    report.find("torn", key, why)
+    except UnavailableError as e:
         raise UsageError(f"the index of {store} cannot be read: {e}", CANNOT_WRITE) from None
     return report
-
-
-def _open(store: Path) -> sqlite3.Connection:
-    if not (store / "index.db").is_file():
-        raise UsageError(f"{store} has no index.db; `camera-agent archive rebuild` makes one from the files", NO_CAMERA)
-    uri = f"{(store / 'index.db').absolute().as_uri()}?mode=ro"
-    conn = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
-    conn.row_factory = sqlite3.Row
-    conn.execute("BEGIN")  # one state of it for all questions
-    return conn
 
 
 def _read_ledgers(paths: tuple[Path, ...]) -> dict[Key, set[bytes]]:
@@ -107,21 +101,23 @@ def _read_ledgers(paths: tuple[Path, ...]) -> dict[Key, set[bytes]]:
     return promised
 
 
-def _check_rows(conn: sqlite3.Connection, store: Path, report: Report) -> dict[Key, tuple[bytes, int]]:
-    """Each row against its file; (digest, type) of every item that the index has."""
-    digests: dict[Key, tuple[bytes, int]] = {}
-    for row in conn.execute("SELECT camera, spool, seq, type, bytes, sha256 FROM items"):
-        key = (row["camera"], row["spool"], row["seq"])
+def _check_rows(
+    rows: Rows, store: Path, report: Report
+) -> tuple[dict[Key, tuple[bytes, ItemType]], list[tuple[Key, str]]]:
+    """Each row against its file: (digest, type) of every item that the index has, and what seems damaged."""
+    digests: dict[Key, tuple[bytes, ItemType]] = {}
+    torn = []
+    for row in rows.items.each():
+        key = (row.camera, row.spool, row.seq)
         if key in digests:
             report.find("dup", key, "two rows of the index")
             continue
-        digests[key] = bytes(row["sha256"]), row["type"]
-        why = _damage(_path(store, key, row["type"]), row["bytes"], digests[key][0])
-        if why and _still_there(store, key):
-            report.find("torn", key, why)
-        elif not why:
+        digests[key] = row.sha256, row.type
+        if why := _damage(_path(store, key, row.type), row.bytes, row.sha256):
+            torn.append((key, why))
+        else:
             report.stored += 1
-    return digests
+    return digests, torn
 
 
 def _damage(path: Path, size: int, sha256: bytes) -> str:
@@ -139,44 +135,38 @@ def _damage(path: Path, size: int, sha256: bytes) -> str:
     return "" if digest.digest() == sha256 else f"{path} is altered"
 
 
-def _still_there(store: Path, key: Key) -> bool:
-    """Whether the row is there now, too: retention may have taken it since the check began."""
-    with closing(_open(store)) as conn:
-        sql = "SELECT 1 FROM items WHERE camera=? AND spool=? AND seq=?"
-        return conn.execute(sql, key).fetchone() is not None
-
-
 def _check_promises(
-    conn: sqlite3.Connection,
-    promised: dict[Key, set[bytes]],
-    digests: dict[Key, tuple[bytes, int]],
-    report: Report,
+    rows: Rows, promised: dict[Key, set[bytes]], digests: dict[Key, tuple[bytes, ItemType]], report: Report
 ) -> None:
-    dropped = "SELECT 1 FROM dropped WHERE camera=? AND spool=? AND first<=? AND last>=? LIMIT 1"
     for key, wanted in promised.items():
         for sha256 in wanted:
             if key in digests:
                 if digests[key][0] != sha256:
                     report.find("wrong", key, "another content is stored under this number")
-            elif (same := past.same(conn, *key, sha256)) is not None:
+            elif (same := past.same(rows, *key, sha256)) is not None:
                 report.expired += same
                 if not same:
                     report.find("wrong", key, "another content was stored under this number")
-            elif conn.execute(dropped, (*key, key[2])).fetchone():
+            elif _declared(rows, key):
                 report.declared += 1
             else:
                 report.find("lost", key, "promised, and neither stored nor declared")
 
 
-def _declared_numbers(conn: sqlite3.Connection) -> int:
+def _declared(rows: Rows, key: Key) -> bool:
+    camera, spool, seq = key
+    return rows.dropped.get(camera=camera, spool=spool, first=Below(seq + 1), last=From(seq)) is not None
+
+
+def _declared_numbers(rows: Rows) -> int:
     """Numbers that were given up and did not come after all."""
     total = 0
-    for row in conn.execute("SELECT camera, spool, first, last FROM dropped"):
-        came = conn.execute("SELECT count(*) FROM items WHERE camera=? AND spool=? AND seq BETWEEN ? AND ?", tuple(row))
-        total += row["last"] - row["first"] + 1 - came.fetchone()[0]
+    for d in rows.dropped.each():
+        came = [rows.items.count(camera=d.camera, spool=d.spool, seq=From(n)) for n in (d.first, d.last + 1)]
+        total += d.last - d.first + 1 - (came[0] - came[1])
     return total
 
 
-def _path(store: Path, key: Key, type_: int) -> Path:
+def _path(store: Path, key: Key, type_: ItemType) -> Path:
     camera, spool, seq = key
-    return store / "items" / camera / spool / str(seq // ITEMS_PER_DIR) / f"{seq}.{SUFFIX[ItemType(type_)]}"
+    return store / "items" / camera / spool / str(seq // ITEMS_PER_DIR) / f"{seq}.{SUFFIX[type_]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
 from urllib.parse import urlsplit
 
 from typing_extensions import TypedDict
@@ -11,7 +10,8 @@ from typing_extensions import TypedDict
 from agent.clock import Clock
 from agent.server.cameras import LETTERS, Keys
 from agent.server.hashed import sha
-from agent.server.index import Index, Tx
+from agent.server.index import Index, Rows
+from agent.server.index.rows import Link
 
 PAIR_NS = 600_000_000_000
 
@@ -87,17 +87,17 @@ class Pairing:
 
     async def create(self, camera: str) -> str:
         code = "".join(secrets.choice(LETTERS) for _ in range(10))
-        row = (sha(code), "pair", 0, camera, self._clock.wall_ns() + PAIR_NS)
-        await self._index.write(lambda tx: tx.conn.execute("INSERT INTO links VALUES (?,?,?,?,?)", row).rowcount)
+        link = Link(sha(code), "pair", 0, camera, self._clock.wall_ns() + PAIR_NS)
+        await self._index.write(lambda rows: rows.links.add(link))
         return code
 
     async def redeem(self, code: str) -> str | None:
         """The camera's name, once."""
+        now = self._clock.wall_ns()
 
-        def run(tx: Tx) -> Any:
-            row = tx.conn.execute("SELECT * FROM links WHERE hash=? AND kind='pair'", (sha(code),)).fetchone()
-            tx.conn.execute("DELETE FROM links WHERE hash=? AND kind='pair'", (sha(code),))
-            return row["camera"] if row is not None and row["expires_ns"] > self._clock.wall_ns() else None
+        def run(rows: Rows) -> str | None:
+            link = rows.links.get(hash=sha(code), kind="pair")
+            rows.links.remove(hash=sha(code), kind="pair")
+            return link.camera if link is not None and link.expires_ns > now else None
 
-        name: str | None = await self._index.write(run)
-        return name
+        return await self._index.write(run)

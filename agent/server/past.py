@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import sqlite3
+from agent.server.index import Rows
+from agent.server.index.rows import Past
 
 BLOCK = 1000  # items to a row
 KEPT = 8  # bytes of each SHA-256; 0 bytes stand for none
 NONE = bytes(KEPT)
 
 
-def remember(conn: sqlite3.Connection, camera: str, spool: str, seq: int, sha256: bytes) -> None:
+def remember(rows: Rows, camera: str, spool: str, seq: int, sha256: bytes) -> None:
     """Keep the beginning of the digest for ever: 8 bytes an item."""
     block, at = divmod(seq, BLOCK)
-    digests = bytearray(_block(conn, camera, spool, block) or bytes(BLOCK * KEPT))
+    known = rows.past.get(camera=camera, spool=spool, block=block)
+    digests = bytearray(known.digests if known else bytes(BLOCK * KEPT))
     digests[at * KEPT : (at + 1) * KEPT] = _kept(sha256)
-    conn.execute("INSERT OR REPLACE INTO past VALUES (?,?,?,?)", (camera, spool, block, bytes(digests)))
+    rows.past.put(Past(camera, spool, block, bytes(digests)))
 
 
-def same(conn: sqlite3.Connection, camera: str, spool: str, seq: int, sha256: bytes) -> bool | None:
+def same(rows: Rows, camera: str, spool: str, seq: int, sha256: bytes) -> bool | None:
     """Whether the item that was stored once had this content; None when there was none."""
     block, at = divmod(seq, BLOCK)
-    digests = _block(conn, camera, spool, block)
-    known = digests[at * KEPT : (at + 1) * KEPT] if digests else NONE
+    past = rows.past.get(camera=camera, spool=spool, block=block)
+    known = past.digests[at * KEPT : (at + 1) * KEPT] if past else NONE
     return None if known == NONE else known == _kept(sha256)
 
 
 def _kept(sha256: bytes) -> bytes:
     kept = sha256[:KEPT]
     return kept if kept != NONE else NONE[:-1] + b"\x01"
-
-
-def _block(conn: sqlite3.Connection, camera: str, spool: str, block: int) -> bytes | None:
-    row = conn.execute(
-        "SELECT digests FROM past WHERE camera=? AND spool=? AND block=?", (camera, spool, block)
-    ).fetchone()
-    return bytes(row[0]) if row else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agent.errors import UsageError
 from agent.exits import CANNOT_WRITE
 from agent.frame import Item, ItemType
+from agent.server import sqlite
 from agent.server.archive import NAME, SPOOL, SUFFIX, Archive
 from agent.server.digest import Contents, inspect, number
-from agent.server.index import Tx
+from agent.server.index import Rows
+from agent.server.index.rows import CameraRow
 from agent.server.lock import StoreLock
 
 BATCH = 200
@@ -35,7 +38,7 @@ async def rebuild(store: Path) -> Rebuilt:
     The event of a clip is that whose record was the last one opened before it. Digests are those of the files as
     they are now.
     """
-    if (store / "index.db").exists():
+    if sqlite.there(store):
         raise UsageError(f"{store} has an index; move index.db* away to have it made anew", CANNOT_WRITE)
     if not (store / "items").is_dir():
         raise UsageError(f"{store} has no items", CANNOT_WRITE)
@@ -45,7 +48,7 @@ async def rebuild(store: Path) -> Rebuilt:
         cameras = sorted(p for p in (store / "items").iterdir() if p.is_dir() and NAME.match(p.name))
         items = skipped = 0
         for folder in cameras:
-            await archive.index.write(lambda tx, name=folder.name: _enter_camera(tx, name))  # type: ignore[misc]
+            await archive.index.write(partial(_enter_camera, name=folder.name))
             for spool in sorted(p for p in folder.iterdir() if SPOOL.match(p.name)):
                 some, bad = await _spool(archive, folder.name, spool)
                 items, skipped = items + some, skipped + bad
@@ -55,8 +58,8 @@ async def rebuild(store: Path) -> Rebuilt:
         lock.close()
 
 
-def _enter_camera(tx: Tx, name: str) -> None:
-    tx.conn.execute("INSERT INTO cameras (name, token_hash, created_ns) VALUES (?, NULL, 0)", (name,))
+def _enter_camera(rows: Rows, name: str) -> None:
+    rows.cameras.add(CameraRow(name, 1, "", None, None, "{}"))
 
 
 async def _spool(archive: Archive, camera: str, folder: Path) -> tuple[int, int]:
@@ -101,9 +104,9 @@ def _told(item: Item, contents: Contents, event: int) -> Item:
 
 
 async def _enter(archive: Archive, batch: list[tuple[Item, Contents, int]]) -> int:
-    def run(tx: Tx) -> None:
+    def run(rows: Rows) -> None:
         for item, contents, stored_ns in batch:
-            archive.enter(tx, item, contents, stored_ns)
+            archive.enter(rows, item, contents, stored_ns)
 
     await archive.index.write(run)
     return len(batch)

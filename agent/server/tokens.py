@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
-from dataclasses import dataclass
-from typing import Any
 
 from agent.clock import Clock
 from agent.server.accounts import Accounts, Who
 from agent.server.hashed import sha
 from agent.server.index import Index
+from agent.server.index.rows import Token
+
+__all__ = ["Token", "Tokens"]
 
 PREFIX = "cat_"
 MAX_TOKENS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """`scope` is `read` or `manage`; `camera` narrows it to one, "" is all that the account may see."""
-
-    id: int
-    account: int
-    name: str
-    scope: str
-    camera: str
-    created_ns: int
-    expires_ns: int
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "name": self.name,
-            "scope": self.scope,
-            "camera": self.camera or None,
-            "created_ms": self.created_ns / 1e6,
-            "expires_ms": self.expires_ns / 1e6,
-        }
 
 
 class Tokens:
@@ -49,8 +26,7 @@ class Tokens:
         self._tokens: dict[bytes, Token] = {}
 
     async def load(self) -> None:
-        rows = await self._index.read(lambda conn: conn.execute("SELECT * FROM tokens").fetchall())
-        self._tokens = {r["hash"]: _token(r) for r in rows}
+        self._tokens = {t.hash: t for t in await self._index.read(lambda rows: rows.tokens.find())}
 
     async def create(self, account: int, name: str, scope: str, camera: str, life_s: float) -> tuple[Token, str]:
         """The token's row and the token itself, which is nowhere else. Raises ValueError when there are too many."""
@@ -58,13 +34,8 @@ class Tokens:
             raise ValueError("there are too many tokens; delete some")
         secret = PREFIX + secrets.token_urlsafe(32)
         now = self._clock.wall_ns()
-        row = (sha(secret), account, name, scope, camera, now, now + round(life_s * 1e9))
-        sql = (
-            "INSERT INTO tokens (hash, account, name, scope, camera, created_ns, expires_ns) VALUES (?,?,?,?,?,?,?)"
-            " RETURNING *"
-        )
-        token = _token(await self._index.write(lambda tx: tx.conn.execute(sql, row).fetchone()))
-        self._tokens[sha(secret)] = token
+        row = Token(sha(secret), account, name, scope, camera, now, now + round(life_s * 1e9))
+        token = self._tokens[row.hash] = await self._index.write(lambda rows: rows.tokens.add(row))
         return token, secret
 
     def of(self, account: int) -> list[Token]:
@@ -74,7 +45,7 @@ class Tokens:
         """True when the account had it."""
         for key, token in list(self._tokens.items()):
             if token.id == id_ and token.account == account:
-                await self._index.write(lambda tx: tx.conn.execute("DELETE FROM tokens WHERE id=?", (id_,)).rowcount)
+                await self._index.write(lambda rows: rows.tokens.remove(id=id_))
                 del self._tokens[key]
                 return True
         return False
@@ -86,7 +57,3 @@ class Tokens:
             return None
         account = self._accounts.get(token.account)
         return Who(account.id, account.role, token.scope == "manage", token.camera) if account else None
-
-
-def _token(row: sqlite3.Row) -> Token:
-    return Token(*(row[k] for k in ("id", "account", "name", "scope", "camera", "created_ns", "expires_ns")))

@@ -17,7 +17,7 @@ def ack_early() -> None:
     ingest = Archive.ingest
 
     async def early(self: Archive, item: Any) -> Outcome:
-        await self.index.write(lambda tx: settle(tx.conn, item.camera, item.spool, item.seq, item.seq))
+        await self.index.write(lambda rows: settle(rows, item.camera, item.spool, item.seq, item.seq))
         asyncio.get_running_loop().call_later(0.3, lambda: asyncio.ensure_future(ingest(self, item)))
         return Outcome.STORED
 

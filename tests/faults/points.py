@@ -21,6 +21,7 @@ from typing import Any
 
 from agent.frame import Item, ItemType, Worth
 from agent.server.archive import Archive
+from agent.server.index.rows import CameraRow
 from agent.spool import disk
 from agent.spool.disk import Disk
 from agent.spool.store import Spool
@@ -97,8 +98,7 @@ def item(i: int) -> Item:
 async def open_archive(folder: Path) -> Archive:
     archive = Archive(folder / "store", min_free_bytes=0)
     archive.clear_incoming()
-    sql = "INSERT OR IGNORE INTO cameras (name, created_ns) VALUES ('cam1', 0)"
-    await archive.index.write(lambda tx: tx.conn.execute(sql).rowcount)
+    await archive.index.write(lambda rows: rows.cameras.put(CameraRow("cam1", 1, "", None, None, "{}")))
     return archive
 
 

@@ -10,8 +10,8 @@ import asyncio
 import signal
 
 from agent.server.app import CameraServer, ServerSettings
-from agent.server.cameras import _Row
 from agent.server.hashed import sha
+from agent.server.index.rows import CameraRow
 from tests.faults import planted
 from tests.faults.agent import CAMERA, TOKEN
 
@@ -25,7 +25,7 @@ async def serve(a: argparse.Namespace) -> None:
     for i in range(a.cameras):
         name = CAMERA if not i else f"{CAMERA}-{i}"
         if server._cameras.get(name) is None:
-            await server._cameras._put(_Row(name, 1, "", sha(TOKEN), None, "{}"))
+            await server._cameras._put(CameraRow(name, 1, "", sha(TOKEN), None, "{}"))
     try:
         await until.wait()
     finally:

@@ -136,8 +136,8 @@ async def test_two_rows_of_one_item_are_a_double(store: Store) -> None:
 
 
 async def test_what_retention_took_is_expired_and_known_for_ever(store: Store) -> None:
-    ids = [1, 2, 8, 9]
-    assert await store.archive.delete(ids) == 4
+    old = [store.items[n] for n in (0, 1, 7, 8)]
+    assert await store.archive.delete([(i.camera, i.spool, i.seq) for i in old]) == 4
     assert counts(store.check()) == {"expired": 4, "ok": True}
     gone = next(i for i in store.items if i.spool == SPOOL)
     store.promise(item("porch", SPOOL, gone.seq + 1, jpeg(55)))

@@ -15,6 +15,8 @@ from agent.frame import Item
 from agent.server.app import CameraServer
 from agent.server.archive import Archive, Outcome
 from agent.server.fsck import check
+from agent.server.index.rows import CameraRow
+from agent.server.sqlite import SqliteIndex
 from tests.server.pictures import item, jpeg
 from tests.server.test_http_ingest import Client, big
 
@@ -35,8 +37,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 async def opened(root: Path, min_free_bytes: int) -> Archive:
     archive = Archive(root, min_free_bytes=min_free_bytes)
-    row = "INSERT OR IGNORE INTO cameras (name, token_hash, created_ns) VALUES ('porch', NULL, 0)"
-    await archive.index.write(lambda tx: tx.conn.execute(row).rowcount)
+    await archive.index.write(lambda rows: rows.cameras.put(CameraRow("porch", 1, "", None, None, "{}")))
     return archive
 
 
@@ -64,8 +65,8 @@ async def test_a_full_disk_refuses_and_breaks_nothing(small_disk: Path, min_free
     try:
         for name in (again.path("porch", SPOOL, seq, still(seq).type) for seq in taken[:10]):
             assert name.exists()
-        rows = await again.index.read(lambda c: c.execute("SELECT id FROM items ORDER BY id LIMIT 10").fetchall())
-        assert await again.delete([row["id"] for row in rows]) == 10
+        rows = await again.index.read(lambda rows: rows.items.find(10))
+        assert await again.delete([(row.camera, row.spool, row.seq) for row in rows]) == 10
         late = next(seq for seq in range(1, 61) if seq not in taken)
         assert await again.ingest(still(late)) is Outcome.STORED
         assert check(again.root).ok
@@ -88,6 +89,7 @@ async def test_many_at_once_on_a_disk_that_fills_up(small_disk: Path) -> None:
 async def test_items_that_come_together_share_a_commit(tmp_path: Path) -> None:
     archive = await opened(tmp_path / "store", 0)
     try:
+        assert isinstance(archive.index, SqliteIndex)
         before = archive.index.commits
         outcomes = await asyncio.gather(*(archive.ingest(still(seq, 10)) for seq in range(1, 101)))
         assert set(outcomes) == {Outcome.STORED}

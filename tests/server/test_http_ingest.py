@@ -290,7 +290,7 @@ async def test_after_retention_a_repeat_is_known_and_another_content_is_a_confli
 ) -> None:
     await client.put(1, jpeg(1))
     assert server._archive is not None
-    assert await server._archive.delete([1]) == 1
+    assert await server._archive.delete([("porch", SPOOL, 1)]) == 1
     assert (await client.head(1))[0] == 404
     assert (await client.put(1, jpeg(1)))[:2] == (200, {"ack": 1, "dup": True})
     assert (await client.put(1, jpeg(2)))[0] == 409

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +92,13 @@ async def test_what_was_not_told_is_told_after_a_restart_and_deletion_forgets_it
     await server.close()
     async with receiver(hook) as url:
         again = await start(notes={}, notify=(WebhookSettings(type="webhook", url=url),))
-        await again._archive.index.write(  # type: ignore[union-attr]
-            lambda tx: tx.conn.execute("UPDATE notes SET due_ns=0").rowcount
-        )
+        index = again._archive.index  # type: ignore[union-attr]
+        await index.write(lambda rows: [rows.notes.put(replace(note, due_ns=0)) for note in rows.notes.find()])
         async with asyncio.timeout(60):
             await told.wait()
         await moves(again)
         await again.delete_camera("porch")
-        left = await again._archive.index.read(  # type: ignore[union-attr]
-            lambda conn: conn.execute("SELECT count(*) FROM notes").fetchone()[0]
-        )
-        assert left == 0
+        assert await index.read(lambda rows: rows.notes.count()) == 0
 
 
 async def test_mail_brings_the_picture(start: Start) -> None:

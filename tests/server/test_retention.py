@@ -12,6 +12,7 @@ from agent.frame import Item, ItemType
 from agent.media import clip
 from agent.server.archive import DAY_NS, Archive
 from agent.server.cameras import Cameras, CameraSettings
+from agent.server.catalog import Catalog
 from agent.server.news import News
 from agent.server.retention import Limits, Retention
 from tests.server.pictures import frame
@@ -54,9 +55,9 @@ class Rig:
         return f"{camera}-{self._seq}"
 
     async def left(self) -> set[str]:
-        rows = await self.archive.index.read(lambda conn: conn.execute("SELECT camera, seq FROM items").fetchall())
+        rows = await self.archive.index.read(lambda rows: rows.items.find())
         files = {f"{p.parts[-4]}-{p.stem}" for p in (self.archive.root / "items").rglob("*.*")}
-        assert files == {f"{r['camera']}-{r['seq']}" for r in rows}
+        assert files == {f"{row.camera}-{row.seq}" for row in rows}
         return files
 
 
@@ -92,10 +93,12 @@ async def test_bytes_least_worth_first_and_kept_stays(rig: Rig) -> None:
     body = [await rig.put("porch", ItemType.CLIP, 1, late_s=20), await rig.put("porch", ItemType.CLIP, 1, late_s=30)]
     stills = [await rig.put("porch", ItemType.STILL) for _ in range(3)]
     precious = [await rig.put("porch", ItemType.EVENT, 2), await rig.put("porch", ItemType.CLIP, 2, late_s=99)]
-    await rig.archive.index.write(lambda tx: tx.conn.execute("UPDATE events SET kept=1 WHERE number=2").rowcount)
+    catalog = Catalog(rig.archive, rig.clock)
+    event = await catalog.event_of("porch", SPOOL, 2)
+    assert event is not None and (await catalog.keep(event, True)).kept
     order = []
     while len(left := await rig.left()) > 2:
-        total = await rig.archive.index.read(lambda c: c.execute("SELECT SUM(bytes) FROM items").fetchone()[0])
+        total = await rig.archive.index.read(lambda rows: rows.items.used()[1])
         assert await rig.retention(max_bytes=total - 1).sweep() == 1
         order += sorted(left - await rig.left())
     assert order == stills + body + head

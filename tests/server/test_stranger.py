@@ -140,8 +140,8 @@ async def test_what_is_declared_missing_was_missing(server: CameraServer) -> Non
     me.say(t="dropped", spool=spool, first=1, last=5, why="restart")
     assert (await me.hear("ack"))["ack"] == 5
     assert server._archive is not None
-    rows = await server._archive.index.read(lambda conn: conn.execute("SELECT first, last FROM dropped").fetchall())
-    assert sorted(map(tuple, rows)) == [(1, 2), (4, 5)]
+    dropped = await server._archive.index.read(lambda rows: rows.dropped.find())
+    assert [(d.first, d.last) for d in dropped] == [(1, 2), (4, 5)]
     await me.close()
 
 

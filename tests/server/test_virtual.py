@@ -113,7 +113,7 @@ async def test_an_erasure_that_a_crash_cut_short_is_finished(start: Start) -> No
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {keys.token}"}) as http:
         await http.put(server.urls()[0] + f"v1/cam/{NAME}/picture", data=jpeg(1))
     row = server._cameras._rows[NAME]
-    await server._archive.index.write(lambda tx: server._cameras._forget(tx, row, erase=True))  # type: ignore[union-attr]
+    await server._archive.index.write(lambda rows: server._cameras._forget(rows, row, erase=True))  # type: ignore[union-attr]
     await server.close()
     again = await start()
     assert list(traces(again.settings.store_path, NAME)) == []

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agent import cloudevents
 from agent.clock import Clock
 from agent.errors import TransientError
 from agent.frame import Item
 from agent.server.catalog import Catalog
-from agent.server.index import Index, Tx
+from agent.server.index import Below, Index, Rows, UnavailableError
+from agent.server.index.rows import NoteRow
 from agent.server.notify import Note, Notifier
 
 log = logging.getLogger(__name__)
@@ -26,17 +27,14 @@ FIRST_S, LONGEST_S, LOOK_S = 5, 3600, 1.0
 MAX_NOTES = 10_000
 
 
-def enqueue(conn: sqlite3.Connection, item: Item, record: dict[str, object] | None, now_ns: int) -> None:
+def enqueue(rows: Rows, item: Item, record: dict[str, object] | None, now_ns: int) -> None:
     """In the transaction that stores an event's opening: it is to be told, if it is not an old one that came late."""
     if record is None or record.get("state") != "open" or now_ns - item.wall_ns > OLD_NS:
         return
-    row = conn.execute("SELECT account FROM cameras WHERE name=?", (item.camera,)).fetchone()
-    if row is None or row["account"] != 1 or conn.execute("SELECT count(*) FROM notes").fetchone()[0] >= MAX_NOTES:
+    camera = rows.cameras.get(name=item.camera)
+    if camera is None or camera.account != 1 or rows.notes.count() >= MAX_NOTES:
         return  # whoever runs the server is told of their own cameras, and never without bound
-    conn.execute(
-        "INSERT INTO notes (camera, spool, number, at_ns, due_ns) VALUES (?,?,?,?,?)",
-        (item.camera, item.spool, item.event, item.wall_ns, now_ns + PICTURE_NS),
-    )
+    rows.notes.add(NoteRow(item.camera, item.spool, item.event, item.wall_ns, now_ns + PICTURE_NS))
 
 
 class Courier:
@@ -57,16 +55,16 @@ class Courier:
         while True:
             try:
                 await self.deliver()
-            except (OSError, sqlite3.Error) as e:
+            except (OSError, UnavailableError) as e:
                 log.warning("notifications: %s", e)
             await self._clock.sleep(LOOK_S)
 
     async def deliver(self) -> None:
         """Try every note that is due, once."""
-        sql, now = "SELECT * FROM notes WHERE due_ns<=? ORDER BY id LIMIT 100", self._clock.wall_ns()
-        for row in await self._index.read(lambda conn: conn.execute(sql, (now,)).fetchall()):
+        due = Below(self._clock.wall_ns() + 1)
+        for row in await self._index.read(lambda rows: rows.notes.find(100, due_ns=due)):
             note = await self._note(row)
-            told = set(json.loads(row["told"]))
+            told = set(json.loads(row.told))
             left = [(n, notifier) for n, notifier in enumerate(self._notifiers) if n not in told]
             results = await asyncio.gather(*(self._try(notifier, note) for _, notifier in left))
             told |= {n for (n, _), good in zip(left, results, strict=True) if good}
@@ -82,26 +80,25 @@ class Courier:
         self.outcomes[notifier.label, "sent"] += 1
         return True
 
-    async def _settle(self, row: sqlite3.Row, told: set[int]) -> None:
-        now, tries = self._clock.wall_ns(), row["tries"] + 1
-        done = len(told) >= len(self._notifiers) or now - row["at_ns"] > GIVE_UP_NS
+    async def _settle(self, row: NoteRow, told: set[int]) -> None:
+        now, tries = self._clock.wall_ns(), row.tries + 1
+        done = len(told) >= len(self._notifiers) or now - row.at_ns > GIVE_UP_NS
         due = now + min(FIRST_S * 2 ** min(tries - 1, 20), LONGEST_S) * 10**9
 
-        def run(tx: Tx) -> None:
+        def run(rows: Rows) -> None:
             if done:
-                tx.conn.execute("DELETE FROM notes WHERE id=?", (row["id"],))
-            else:
-                args = (json.dumps(sorted(told)), tries, due, row["id"])
-                tx.conn.execute("UPDATE notes SET told=?, tries=?, due_ns=? WHERE id=?", args)
+                rows.notes.remove(id=row.id)
+            elif rows.notes.get(id=row.id) is not None:  # its camera may be erased meanwhile
+                rows.notes.put(replace(row, told=json.dumps(sorted(told)), tries=tries, due_ns=due))
 
         await self._index.write(run)
 
-    async def _note(self, row: sqlite3.Row) -> Note:
-        event = await self._catalog.event_of(row["camera"], row["spool"], row["number"])
+    async def _note(self, row: NoteRow) -> Note:
+        event = await self._catalog.event_of(row.camera, row.spool, row.number)
         picture = await self._catalog.thumb(event) if event else None
-        when = cloudevents.rfc3339(row["at_ns"])
+        when = cloudevents.rfc3339(row.at_ns)
         data = {"event": event.id if event else None, "peak": event.peak if event else 0.0, "page": self._page or None}
-        id_ = f"{row['spool']}-{row['number']}"
-        body = cloudevents.event("motion.started", row["camera"], data, wall_ns=row["at_ns"], id_=id_)
-        text = f"Something moves at {row['camera']}, {when}." + (f"\n{self._page}" if self._page else "")
-        return Note(id_, f"{row['camera']}: motion", text, body, picture)
+        id_ = f"{row.spool}-{row.number}"
+        body = cloudevents.event("motion.started", row.camera, data, wall_ns=row.at_ns, id_=id_)
+        text = f"Something moves at {row.camera}, {when}." + (f"\n{self._page}" if self._page else "")
+        return Note(id_, f"{row.camera}: motion", text, body, picture)

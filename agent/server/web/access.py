@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import socket
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from agent.server.accounts import GUEST, MEMBER, OWNER, Who
+from agent.server.index import UnavailableError
 from agent.server.web.openapi import Op
 
 log = logging.getLogger(__name__)
@@ -226,7 +226,7 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
             raise
         except web.RequestPayloadError:
             kept, status, reason, detail = {}, 400, "Bad Request", "the body is broken"
-        except sqlite3.OperationalError as e:
+        except UnavailableError as e:
             log.warning("the store's index takes nothing now: %s", e)
             kept, status, reason, detail = {}, 507, "Insufficient Storage", "the store's disk is full or not writable"
         except Exception:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-import sqlite3
-from dataclasses import dataclass
 
 from agent.clock import Clock
 from agent.server.accounts import GUEST, Accounts, Who
 from agent.server.hashed import sha
-from agent.server.index import Index, Tx
+from agent.server.index import Below, Index, Rows, UnavailableError
+from agent.server.index.rows import Session
+
+__all__ = ["Links", "Session", "Sessions", "Throttle"]
 
 log = logging.getLogger(__name__)
 
@@ -20,15 +21,6 @@ GUEST_LIFE_NS = 7 * 86_400_000_000_000
 MAX_SESSIONS = 1000
 LINK_NS = 300_000_000_000
 MAX_LINKS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """`key` names it without opening it; `account` 0 is a guest's."""
-
-    key: bytes
-    account: int
-    expires_ns: int
 
 
 class Sessions:
@@ -44,13 +36,12 @@ class Sessions:
     async def load(self) -> None:
         now = self._clock.wall_ns()
 
-        def run(tx: Tx) -> list[sqlite3.Row]:
-            tx.conn.execute("DELETE FROM sessions WHERE expires_ns < ?", (now,))
-            return tx.conn.execute("SELECT * FROM sessions").fetchall()
+        def run(rows: Rows) -> list[Session]:
+            rows.sessions.remove(expires_ns=Below(now))
+            return rows.sessions.find()
 
         if self._durable:
-            rows = await self._index.write(run)
-            self._sessions = {r["hash"]: Session(r["hash"], r["account"], r["expires_ns"]) for r in rows}
+            self._sessions = {s.hash: s for s in await self._index.write(run)}
 
     async def open(self, account: int) -> str:
         """A new session; the answer is its token, which is nowhere else."""
@@ -58,12 +49,11 @@ class Sessions:
         session = Session(sha(token), account, self._clock.wall_ns() + (LIFE_NS if account else GUEST_LIFE_NS))
         while len(self._sessions) >= MAX_SESSIONS:
             await self.close(min(self._sessions.values(), key=lambda s: s.expires_ns))
-        self._sessions[session.key] = session
+        self._sessions[session.hash] = session
         if self._durable:
-            row = (session.key, account, session.expires_ns)
             try:
-                await self._index.write(lambda tx: tx.conn.execute("INSERT INTO sessions VALUES (?,?,?)", row).rowcount)
-            except (OSError, sqlite3.OperationalError) as e:  # a full disk is looked at, too
+                await self._index.write(lambda rows: rows.sessions.add(session))
+            except (OSError, UnavailableError) as e:  # a full disk is looked at, too
                 log.warning("a session is not kept over a restart: %s", e)
         return token
 
@@ -81,17 +71,16 @@ class Sessions:
         return Who(account.id, account.role) if account else None
 
     async def close(self, session: Session) -> None:
-        self._sessions.pop(session.key, None)
+        self._sessions.pop(session.hash, None)
         if self._durable:
-            key = (session.key,)
-            await self._index.write(lambda tx: tx.conn.execute("DELETE FROM sessions WHERE hash=?", key).rowcount)
+            await self._index.write(lambda rows: rows.sessions.remove(hash=session.hash))
 
     async def close_all(self, account: int) -> list[bytes]:
         """Log the account out everywhere; the keys of what was open."""
         gone = [s for s in self._sessions.values() if s.account == account]
         for session in gone:
             await self.close(session)
-        return [s.key for s in gone]
+        return [s.hash for s in gone]
 
 
 class Links:

@@ -54,7 +54,7 @@ class Live:
         if (transport := request.transport) is None:
             return ws
         viewer = Viewer(ws, transport, camera, self._clock)
-        self._open[viewer] = session.key if session else b""
+        self._open[viewer] = session.hash if session else b""
         self._handlers[viewer] = asyncio.current_task()
         self._cameras.remember(camera, viewer.end)
         if self._minder is None:

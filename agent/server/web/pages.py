@@ -210,7 +210,7 @@ class Pages:
         session = self.session(request)
         if session is not None:
             await self._sessions.close(session)
-            await self._on_logout(session.key)
+            await self._on_logout(session.hash)
         response = web.Response(status=303, headers={"Location": "/login"})
         response.del_cookie(self._cookie, path="/")
         return response

@@ -1,0 +1,34 @@
+"""The index as an SQLite file, `index.db` in the store: the only place that writes SQL.
+
+A write-ahead log, one writer thread whose transactions share their syncs, another thread that reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.server.index import Rows
+from agent.server.sqlite.database import SqliteIndex, read_only
+
+__all__ = ["FILE", "SqliteIndex", "open_index", "snapshot", "there"]
+
+FILE = "index.db"
+
+
+def there(root: Path) -> bool:
+    """Whether the store has an index, be it a damaged one."""
+    return (root / FILE).exists()
+
+
+def open_index(root: Path, *, durable: bool = True) -> SqliteIndex:
+    """Open or make the index; raises UnavailableError."""
+    return SqliteIndex(root / FILE, durable=durable)
+
+
+@contextmanager
+def snapshot(root: Path) -> Iterator[Rows]:
+    """One state of the index, read only; raises UnavailableError."""
+    with read_only(root / FILE) as rows:
+        yield rows
