@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ class Archive:
 
     def _write_file(self, rows: Rows, item: Item) -> None:
         path = self.path(item.camera, item.spool, item.seq, item.type)
-        missing = [p for p in (path.parent, *path.parent.parents) if not p.is_dir()]
+        missing = list(takewhile(lambda p: not p.is_dir(), path.parents))
         for folder in reversed(missing):
             folder.mkdir(mode=0o700)
             rows.dirs.add(folder.parent)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from agent.frame import Codec, ItemType
@@ -13,6 +14,14 @@ from agent.server.index import Below, From, Match, NoneOf, OneOf, TakenError
 from agent.server.index.rows import EventRow, ItemRow
 
 R = TypeVar("R")
+SIGNS: dict[type, str] = {
+    Below: "<?",
+    From: ">=?",
+    OneOf: " IN (SELECT value FROM json_each(?))",
+    NoneOf: " NOT IN (SELECT value FROM json_each(?))",
+}
+WITH_EVENTS = " LEFT JOIN events e ON e.camera=items.camera AND e.spool=items.spool AND e.number=items.event"
+WORTH = "CASE WHEN items.type=? THEN 0 WHEN items.type=? AND items.wall_ns > e.at_ns + ? THEN 1 ELSE 2 END"
 KINDS: dict[str, Callable[[Any], Any]] = {"type": ItemType, "codec": Codec, "kept": bool}
 
 
@@ -28,30 +37,34 @@ class SqliteTable(Generic[R]):
         self._kinds = [(n, KINDS[c]) for n, c in enumerate(self._columns) if c in KINDS]
         self._identified = "id" in self._columns
         self._plain = tuple(c for c in self._columns if c not in (*key, "id"))
+        self._statements: dict[tuple[Any, ...], str] = {}
+        self._forth = " ORDER BY " + ",".join(key)
+        self._back = " ORDER BY " + ",".join(f"{c} DESC" for c in key)
+        self._values = _getter(self._columns)
+        self._changed = _getter((*self._plain, *key))
+        self._id = self._columns.index("id") if self._identified else -1
         every = ",".join(self._columns)
         self._select = f"SELECT {every} FROM {name}"
         self._insert = f"INSERT INTO {name} ({every}) VALUES ({','.join('?' * len(self._columns))})"
         self._update = f"UPDATE {name} SET {','.join(f'{c}=?' for c in self._plain)}{_where(key)}"
 
     def get(self, **where: Match) -> R | None:
-        sql, args = self._matching(where)
-        row = self._conn.execute(f"{self._select}{sql} LIMIT 1", args).fetchone()
+        row = self._ask(self._select, where, " LIMIT 1").fetchone()
         return None if row is None else self._made(row)
 
     def find(self, limit: int | None = None, *, backwards: bool = False, **where: Match) -> list[R]:
-        return self._all(",".join(f"{c} DESC" if backwards else c for c in self._key), limit, where)
+        return self._all(self._back if backwards else self._forth, limit, where)
 
     def each(self) -> Iterator[R]:
         return map(self._made, self._conn.execute(self._select))
 
     def count(self, **where: Match) -> int:
-        sql, args = self._matching(where)
-        return int(self._conn.execute(f"SELECT count(*) FROM {self._name}{sql}", args).fetchone()[0])
+        return int(self._ask(f"SELECT count(*) FROM {self._name}", where).fetchone()[0])
 
     def add(self, row: R) -> R:
-        values = [getattr(row, c) for c in self._columns]
+        values = list(self._values(row))
         if self._identified:
-            values[self._columns.index("id")] = getattr(row, "id") or None  # noqa: B009
+            values[self._id] = values[self._id] or None
         try:
             cursor = self._conn.execute(self._insert, values)
         except sqlite3.IntegrityError as e:
@@ -59,36 +72,34 @@ class SqliteTable(Generic[R]):
         return replace(row, id=cursor.lastrowid) if self._identified else row  # type: ignore[type-var]
 
     def put(self, row: R) -> None:
-        key = [getattr(row, c) for c in self._key]
         if not self._plain:
-            if self.get(**dict(zip(self._key, key, strict=True))) is None:
+            if self.get(**{c: getattr(row, c) for c in self._key}) is None:
                 self.add(row)
-        elif not self._conn.execute(self._update, [*(getattr(row, c) for c in self._plain), *key]).rowcount:
+        elif not self._conn.execute(self._update, self._changed(row)).rowcount:
             self.add(row)
 
     def remove(self, **where: Match) -> int:
         if not where:
             raise ValueError(f"remove everything from {self._name}?")
-        sql, args = self._matching(where)
-        return self._conn.execute(f"DELETE FROM {self._name}{sql}", args).rowcount
+        return self._ask(f"DELETE FROM {self._name}", where).rowcount
 
-    def _all(self, order: str, limit: int | None, where: dict[str, Match], more: str = "", *args: Any) -> list[R]:
-        sql, found = self._matching(where)
-        if more:
-            sql = f"{sql} AND {more}" if sql else f" WHERE {more}"
-        last = -1 if limit is None else limit
-        rows = self._conn.execute(f"{self._select}{sql} ORDER BY {order} LIMIT ?", [*found, *args, last])
+    def _all(self, order: str, limit: int | None, where: dict[str, Match], *more: Any) -> list[R]:
+        """`order`: what stands behind the conditions, with a place for each of `more`."""
+        rows = self._ask(self._select, where, f"{order} LIMIT ?", *more, -1 if limit is None else limit)
         return [self._made(row) for row in rows]
 
-    def _matching(self, where: dict[str, Match]) -> tuple[str, list[Any]]:
-        parts, args = [], []
-        for column, match in where.items():
-            if column not in self._columns:
-                raise KeyError(f"{self._name} has no '{column}'")
-            part, arg = _condition(match)
-            parts.append(f"{self._name}.{column}{part}")
-            args.append(arg)
-        return (" WHERE " + " AND ".join(parts) if parts else ""), args
+    def _ask(self, head: str, where: dict[str, Match], tail: str = "", *more: Any) -> sqlite3.Cursor:
+        """A statement between `head` and `tail`; made once for each shape of conditions."""
+        shape = (head, tail, *where, *map(type, where.values()))
+        sql = self._statements.get(shape)
+        if sql is None:
+            sql = self._statements[shape] = f"{head} WHERE {self._conditions(where)}{tail}"
+        return self._conn.execute(sql, [*map(_bound, where.values()), *more])
+
+    def _conditions(self, where: dict[str, Match]) -> str:
+        if unknown := where.keys() - set(self._columns):
+            raise KeyError(f"{self._name} has no '{unknown.pop()}'")
+        return " AND ".join(f"{self._name}.{c}{SIGNS.get(type(m), '=?')}" for c, m in where.items()) or "1"
 
     def _made(self, row: Any) -> R:
         if not self._kinds:
@@ -106,26 +117,20 @@ class SqliteItems(SqliteTable[ItemRow]):
         super().__init__(conn, "items", ItemRow, "camera", "spool", "seq")
 
     def newest(self, limit: int, **where: Match) -> list[ItemRow]:
-        return self._all("wall_ns DESC, items.id DESC", limit, where)
+        return self._all(" ORDER BY wall_ns DESC, items.id DESC", limit, where)
 
     def used(self, **where: Match) -> tuple[int, int]:
-        sql, args = self._matching(where)
-        row = self._conn.execute(f"SELECT count(*), COALESCE(SUM(bytes), 0) FROM items{sql}", args).fetchone()
+        row = self._ask("SELECT count(*), COALESCE(SUM(bytes), 0) FROM items", where).fetchone()
         return int(row[0]), int(row[1])
 
     def expendable(self, limit: int, *, head_ns: int | None = None, **where: Match) -> list[ItemRow]:
-        sql, args = self._matching(where)
-        order, head = "", []
-        if head_ns is not None:
-            order = "CASE WHEN items.type=? THEN 0 WHEN items.type=? AND items.wall_ns > e.at_ns + ? THEN 1 ELSE 2 END,"
-            head = [int(ItemType.STILL), int(ItemType.CLIP), head_ns]
-        every = ",".join(f"items.{c}" for c in self._columns)
-        rows = self._conn.execute(
-            f"SELECT {every} FROM items LEFT JOIN events e ON e.camera=items.camera AND e.spool=items.spool"
-            f" AND e.number=items.event{sql} {'AND' if sql else 'WHERE'} COALESCE(e.kept, 0)=0"
-            f" ORDER BY {order} items.stored_ns, items.id LIMIT ?",
-            [*args, *head, limit],
-        )
+        head = f"SELECT {','.join(f'items.{c}' for c in self._columns)} FROM items{WITH_EVENTS}"
+        order = " AND COALESCE(e.kept, 0)=0 ORDER BY"
+        if head_ns is None:
+            rows = self._ask(head, where, f"{order} items.stored_ns, items.id LIMIT ?", limit)
+        else:
+            by = (int(ItemType.STILL), int(ItemType.CLIP), head_ns)
+            rows = self._ask(head, where, f"{order} {WORTH}, items.stored_ns, items.id LIMIT ?", *by, limit)
         return [self._made(row) for row in rows]
 
 
@@ -136,22 +141,22 @@ class SqliteEvents(SqliteTable[EventRow]):
         super().__init__(conn, "events", EventRow, "camera", "spool", "number")
 
     def newest(self, limit: int, before: tuple[int, int] | None = None, **where: Match) -> list[EventRow]:
-        more = ("(at_ns, id) < (?, ?)", *before) if before is not None else ("",)
-        return self._all("at_ns DESC, id DESC", limit, where, *more)
+        order = " ORDER BY at_ns DESC, id DESC"
+        if before is None:
+            return self._all(order, limit, where)
+        return self._all(f" AND (at_ns, id) < (?, ?){order}", limit, where, *before)
+
+
+def _getter(columns: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    get = attrgetter(*columns)
+    return get if len(columns) > 1 else lambda row: (get(row),)
 
 
 def _where(columns: tuple[str, ...]) -> str:
     return " WHERE " + " AND ".join(f"{c}=?" for c in columns)
 
 
-def _condition(match: Match) -> tuple[str, Any]:
-    match match:
-        case Below(value):
-            return "<?", value
-        case From(value):
-            return ">=?", value
-        case OneOf(values):
-            return " IN (SELECT value FROM json_each(?))", json.dumps(values)
-        case NoneOf(values):
-            return " NOT IN (SELECT value FROM json_each(?))", json.dumps(values)
-    return "=?", match
+def _bound(match: Match) -> Any:
+    if isinstance(match, Below | From):
+        return match.value
+    return json.dumps(match.values) if isinstance(match, OneOf | NoneOf) else match
