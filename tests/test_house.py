@@ -138,7 +138,7 @@ def test_start_up_loads_only_what_it_needs(module: str, never: tuple[str, ...]) 
 
 
 def test_only_one_folder_knows_which_database_it_is() -> None:
-    """SQL and sqlite3 stand in `agent/server/sqlite`; of the server, the rooms that open an index may name that folder."""
+    """SQL and sqlite3 stand in `agent/server/sqlite`; only the rooms that open an index may name that folder."""
     home = ROOT / "server" / "sqlite"
     openers = {ROOT / "server" / name for name in ("app.py", "archive.py", "fsck.py", "rebuild.py")}
     sql = re.compile(r"SELECT .*FROM |INSERT (OR \w+ )?INTO |UPDATE \w+ SET |DELETE FROM |PRAGMA |\.execute(many)?\(")
