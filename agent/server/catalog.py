@@ -13,7 +13,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.frame import Codec, ItemType
 from agent.server.archive import DAY_NS, Archive
-from agent.server.index import Below, From, Index, OneOf, Rows
+from agent.server.index import Below, From, Index, Match, OneOf, Rows
 from agent.server.index.rows import EventRow, ItemRow
 
 MAX_CLIPS, MAX_LEAD, MAX_LIST = 20_000, 500, 500
@@ -150,37 +150,21 @@ class Catalog:
         return newest[0] if newest and newest[0].state == "open" else None
 
     async def clips(self, event: StoredEvent) -> list[StoredItem]:
-        rows = await self.index.read(
-            lambda r: r.items.find(
-                MAX_CLIPS, camera=event.camera, spool=event.spool, event=event.number, type=ItemType.CLIP
-            )
-        )
-        return [self._item(row) for row in rows]
+        return await self._items(MAX_CLIPS, backwards=False, **_of(event), type=ItemType.CLIP)
 
     async def closing(self, event: StoredEvent) -> bytes | None:
         """The event's last record (docs/protocol.md) as the agent wrote it; None where it has none (any more)."""
-        rows = await self._all(
-            "SELECT * FROM items WHERE camera=? AND spool=? AND event=? AND type=? ORDER BY seq DESC LIMIT 1",
-            (event.camera, event.spool, event.number, int(ItemType.EVENT)),
-        )
-        return await self.content(self._item(rows[0])) if rows else None
+        found = await self._items(1, backwards=True, **_of(event), type=ItemType.EVENT)
+        return await self.content(found[0]) if found else None
 
     async def lead(self, item: StoredItem) -> list[StoredItem]:
         """What `item` leans on: the clips before it, from the one its group began in; empty where that is gone."""
-        earlier = Below(item.seq)
-        rows = await self.index.read(
-            lambda r: r.items.find(
-                MAX_LEAD,
-                backwards=True,
-                camera=item.camera,
-                spool=item.spool,
-                type=ItemType.CLIP,
-                seq=earlier,
-                first_index=From(0),
-            )
+        spool = {"camera": item.camera, "spool": item.spool}
+        earlier = await self._items(
+            MAX_LEAD, backwards=True, **spool, type=ItemType.CLIP, seq=Below(item.seq), first_index=From(0)
         )
         found: list[StoredItem] = []
-        for before in map(self._item, rows):
+        for before in earlier:
             found.append(before)
             if item.key_index is not None and before.holds(item.key_index):
                 return found[::-1]
@@ -241,6 +225,10 @@ class Catalog:
         await self.index.write(run)
         return replace(event, kept=kept)
 
+    async def _items(self, limit: int, *, backwards: bool = False, **where: Match) -> list[StoredItem]:
+        rows = await self.index.read(lambda r: r.items.find(limit, backwards=backwards, **where))
+        return [self._item(row) for row in rows]
+
     def _item(self, row: ItemRow) -> StoredItem:
         path = self._archive.path(row.camera, row.spool, row.seq, row.type)
         plain = (row.camera, row.spool, row.seq, row.type, row.event, row.wall_ns, row.sha256, path, row.bytes)
@@ -255,6 +243,10 @@ class Catalog:
             thumb = (row.thumb_seq, row.thumb_start, row.thumb_length)
         plain = {k: getattr(row, k) for k in _PLAIN}
         return StoredEvent(**plain, state=state, boxes=json.loads(row.boxes), thumb=thumb)
+
+
+def _of(event: StoredEvent) -> dict[str, Match]:
+    return {"camera": event.camera, "spool": event.spool, "event": event.number}
 
 
 def _cursor(text: str) -> tuple[int, int]:
