@@ -246,9 +246,11 @@ class Agent:
 
     async def _over(self, until: asyncio.Event) -> None:
         """Until it is told to end, or it is disposable and nobody wants its pictures any more."""
+        if not self.config.disposable:
+            await until.wait()
         while not until.is_set():
             ways = [w for p in self.pipelines for w in p.ways]
-            if self.config.disposable and ways and all(w.health.gone for w in ways):
+            if ways and all(w.health.gone for w in ways):
                 log.info("the camera was deleted at the other end; what waits stays in the spool")
                 return
             try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -100,3 +101,68 @@ async def test_a_frame_that_is_called_back_is_not_looked_at() -> None:
     judge.close()
     assert analyst.seen == [0]
     assert "motion-porch" not in {t.name for t in threading.enumerate()}
+
+
+async def test_short_looks_are_the_loops_and_long_ones_the_threads() -> None:
+    lasts_s = 0.0
+    where: list[str] = []
+
+    def analyse(_: Frame) -> Decision:
+        time.sleep(lasts_s)
+        where.append(threading.current_thread().name)
+        return Decision(moving=False)
+
+    judge = Judge("porch", analyse, lambda d: False, lambda: None)
+    here = threading.current_thread().name
+    index = 0
+
+    async def looks(where_at_last: str) -> None:
+        nonlocal index
+        async with asyncio.timeout(60):
+            while where[-1:] != [where_at_last]:
+                judge.offer(frame(index))
+                index += 1
+                await asyncio.sleep(0.001)
+                assert not judge.failed.done()
+
+    await looks("motion-porch")
+    await looks(here)
+    lasts_s = 0.1
+    await looks("motion-porch")
+    lasts_s = 0.0
+    await looks(here)
+    judge.close()
+
+
+async def test_the_loop_does_not_look_while_the_thread_does() -> None:
+    analyst = Analyst()
+    judge = Judge("porch", analyst, lambda d: False, lambda: None)
+    judge.offer(frame(0))
+    await asyncio.to_thread(analyst.began.acquire)
+    judge._look_s = 0.0  # as if looks were short
+    judge.offer(frame(1))
+    await asyncio.sleep(0.02)
+    assert not analyst.began.acquire(blocking=False)
+    analyst.may.release(2)
+    await until(lambda: analyst.seen == [0, 1])
+    judge.close()
+
+
+async def test_a_bug_in_a_short_look_comes_out_too() -> None:
+    def analyse(one: Frame) -> Decision:
+        if one.index == 99:
+            raise ZeroDivisionError("a bug")
+        return Decision(moving=threading.current_thread() is threading.main_thread())
+
+    judge = Judge("porch", analyse, lambda d: False, lambda: None)
+    found: list[tuple[Frame, Decision | ValueError]] = []
+    async with asyncio.timeout(60):
+        while not (found and isinstance(found[-1][1], Decision) and found[-1][1].moving):
+            judge.offer(frame(0))
+            await asyncio.sleep(0.001)
+            found.extend(judge.verdicts())
+    judge.offer(frame(99))
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(60):
+            await judge.failed
+    judge.close()
