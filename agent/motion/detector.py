@@ -27,6 +27,8 @@ GAP_S = 5.0
 """after a longer gap nothing is known of what happened: everything begins anew"""
 SMALLEST_LIT = 9
 """a blob of fewer pixels is too small to tell light from things"""
+NOTED = 0.1
+"""what has less than this share of the evidence wanted is no candidate: a leaf that stirs"""
 AROUND = np.ones((3, 3), np.uint8)
 
 
@@ -66,16 +68,17 @@ class MotionDetector:
 
     def _look(self, luma: Plane, pts_s: float, dt_s: float) -> Decision:
         t, background = self._tuning, self._scene.background
+        quiet_s = max(t.quiet_s, t.quiet_looks * min(dt_s, 0.2))
         level = cv2.mean(background.mean)[0]
         now, away, limit, differs = self._compare(luma, level)
         count = cv2.countNonZero(differs)
         self._stir = count > 0
         if count > t.upheaval * luma.size:
-            self._enter(self._scenes.turn(self._scene, luma, t), luma, pts_s, t.quiet_s)
+            self._enter(self._scenes.turn(self._scene, luma, t), luma, pts_s, quiet_s)
             return Decision(moving=False, reason="light")
         self._trim(pts_s)
         if now.since(self._past[0][2]).step(level) > t.light_step:
-            self._quiet_until_s = max(self._quiet_until_s, pts_s + t.quiet_s)
+            self._quiet_until_s = max(self._quiet_until_s, pts_s + quiet_s)
         moving: list[Track] = []
         hidden: list[Candidate] = []
         active = None
@@ -156,10 +159,10 @@ class MotionDetector:
             if pts_s - k.proven_s <= patience_s and pts_s - k.gone_s <= t.patience_s:
                 shielding.append(k.blob.label)
             reason = self._held_back(k, pts_s, patience_s)
-            if reason:
-                hidden.append(self._candidate(reason, k.blob, k.ground))
-            else:
+            if not reason:
                 moving.append(k)
+            elif reason != "fleeting" or k.ground >= NOTED * self._tracker.wanted:
+                hidden.append(self._candidate(reason, k.blob, k.ground))
         return moving, hidden, self._shield(groups, shielding)
 
     def _held_back(self, track: Track, pts_s: float, patience_s: float) -> str:

@@ -24,6 +24,8 @@ PIXELS_PER_S = 14.0
 ALIKE = 30.0
 """a blob this many times larger or smaller than a track's last one does not continue it"""
 NEVER = -1e9
+ASKED_EACH = 4
+DOUBTS = 2
 
 
 @dataclass(slots=True)
@@ -40,6 +42,8 @@ class Track:
     """when it last had conquered enough"""
     gone_s: float = NEVER
     """when it last had also gone somewhere"""
+    doubts: int = 0
+    """how often in a row it looked like light although it is proven"""
     way: deque[tuple[float, float, float]] = field(default_factory=deque)
     """(time, x, y) about every half second, of the last WAY_S"""
 
@@ -79,14 +83,14 @@ class Tracker:
     ) -> list[Track]:
         """The tracks seen now, one for each blob as long as there is room; `quiet`: nothing may begin now.
 
-        A blob that is light has none; one that continues a proven track is not asked.
+        A blob that is light has none.
         """
         self._forget(t_s, dt_s)
         continued = _pairs(self._tracks, blobs, t_s)
         seen = []
         for i, blob in enumerate(blobs):
             track = continued.get(i)
-            if (track is None or track.proven_s == NEVER) and is_light(blob):
+            if _is_light(track, blob, is_light):
                 continue
             if track is None:
                 if len(self._tracks) >= MAX_TRACKS:
@@ -120,6 +124,21 @@ class Tracker:
         track.proven_s = t_s
         if straight >= t.straight and distance >= max(t.gone, t.gone_size * min(track.blob.w, track.blob.h)):
             track.gone_s = t_s
+
+
+def _is_light(track: Track | None, blob: Blob, is_light: Callable[[Blob], bool]) -> bool:
+    """What is not proven is asked each time; what is, now and then, and loses its proof when it is doubted twice: the
+    edge of a sunny patch may pass for a thing once, but not for long."""
+    if track is None or track.proven_s == NEVER:
+        return is_light(blob)
+    if track.sights % ASKED_EACH:
+        return False
+    track.doubts = track.doubts + 1 if is_light(blob) else 0
+    if track.doubts < DOUBTS:
+        return False
+    track.proven_s = track.gone_s = NEVER
+    track.ground, track.doubts = 0.0, 0
+    return True
 
 
 def _pairs(tracks: Sequence[Track], blobs: Sequence[Blob], t_s: float) -> dict[int, Track]:

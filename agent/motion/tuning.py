@@ -73,6 +73,8 @@ class Tuning:
     """when more of the picture than this differs at once, it is another light or another view"""
     quiet_s: float = 0.6
     """no motion begins for this long after either"""
+    quiet_looks: int = 6
+    """nor for so many analyses (of a fifth of a second at most): the range has to know what the new light does"""
     warm_s: float = 1.5
     """nor after the start"""
     hold_s: float = 0.19

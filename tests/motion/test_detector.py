@@ -65,6 +65,30 @@ def test_light_never_moves(to: float, over: int) -> None:
     assert not any(d.moving for d in watch(still * s + rng.normal(0, 1, still.shape) for s in steps))
 
 
+def test_after_another_light_nothing_begins_for_six_looks() -> None:
+    still, rng = view(), np.random.default_rng(4)
+    planes = []
+    for i in range(100):
+        picture = (still if i < 60 else still * 0.5) + rng.normal(0, 1, still.shape)
+        if i >= 60:
+            x = 5 + 2 * (i - 60)
+            picture[30:38, x : x + 8] += 60
+        planes.append(picture)
+    moving = [d.moving for d in watch(planes, fps=5)]
+    assert not any(moving[:66])
+    assert any(moving[66:72])
+
+
+def test_sunny_patches_that_drift_are_not_motion_for_long() -> None:
+    import cv2
+
+    rng, still = np.random.default_rng(4), view()
+    clouds = cv2.GaussianBlur(rng.normal(0, 1, (60, 400)).astype(np.float32), (0, 0), 6)
+    shade = 0.45 / (1 + np.exp(-4 * clouds / clouds.std()))
+    planes = [still * (1 - shade[:, i // 2 : i // 2 + 80]) + rng.normal(0, 1, still.shape) for i in range(250)]
+    assert sum(d.moving for d in watch(planes)) < 150
+
+
 @pytest.mark.parametrize("contrast", [-60.0, -35.0, 35.0, 60.0])
 @pytest.mark.parametrize("fps", [5.0, 10.0, 30.0])
 def test_a_block_of_the_smallest_size_is_seen_within_a_second(contrast: float, fps: float) -> None:
@@ -190,6 +214,10 @@ BUGS: dict[str, tuple[dict[str, Any], Callable[[], None]]] = {
     "nothing is proven": (
         {"tracks.Tracker._prove": lambda *_: None},
         lambda: test_a_block_of_the_smallest_size_is_seen_within_a_second(60.0, 10.0),
+    ),
+    "what is proven is not doubted": (
+        {"tracks.DOUBTS": 1 << 30},
+        test_sunny_patches_that_drift_are_not_motion_for_long,
     ),
     "no scene is known again": ({"scene.ALIKE": -1.0}, test_day_and_night_are_remembered),
 }
