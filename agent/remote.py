@@ -42,7 +42,8 @@ def commands(p: Pipeline, memory: Armed) -> dict[str, Command]:
 
     async def why(args: dict[str, Any]) -> dict[str, Any]:
         run, after = args.get("run"), args.get("after")
-        return p.why.since(run if isinstance(run, str) else "", after if isinstance(after, int) else 0)
+        told = p.why.since(run if isinstance(run, str) else "", after if isinstance(after, int) else 0)
+        return told | {"armed": p.armed}
 
     return {"snapshot": snapshot, "fps": fps, "arm": arm, "disarm": disarm, "clip": clip, "why": why}
 

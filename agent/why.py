@@ -90,10 +90,13 @@ class Ring:
         self._open.append(Reason(wall_ns, wall_ns, 1, hidden, id_, id_))
 
     def event(self, number: int, wall_ns: int, decision: Decision) -> None:
-        """An event began, for what `decision` says."""
-        id_, box = self._changed(), decision.boxes[0] if decision.boxes else WHOLE
+        """An event began, for what `decision` says; what was too brief there a moment ago is its beginning."""
+        change, box = self._changed(), decision.boxes[0] if decision.boxes else WHOLE
+        began = [r for r in self._open if r.what.reason == "fleeting" and _near(r.what.box, box)]
+        self._open = [r for r in self._open if r not in began]
+        id_ = began[0].id if began else change
         what = Candidate(decision.reason, box, zone=decision.zone)
-        self._keep(Reason(wall_ns, wall_ns, 1, what, id_, id_, number, decision.score))
+        self._keep(Reason(wall_ns, wall_ns, 1, what, id_, change, number, decision.score))
 
     def _changed(self) -> int:
         self._changes += 1

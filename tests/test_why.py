@@ -57,6 +57,17 @@ def test_a_reader_is_told_what_changed_since_it_asked() -> None:
     assert len(ring.since("another", 99)["entries"]) == 3, "another run: all of it"
 
 
+def test_what_was_too_brief_and_then_made_an_event_is_the_events_beginning() -> None:
+    ring = Ring()
+    ring.judged(0, hidden("fleeting", HERE))
+    ring.judged(0, hidden("fleeting", THERE))
+    before = ring.since("", 0)
+    ring.event(7, 0, Decision(True, 0.1, (HERE,), "motion"))
+    assert [(e["reason"], e["event"]) for e in ring.json()] == [("fleeting", 0), ("motion", 7)]
+    [then] = ring.since(before["run"], before["change"])["entries"]
+    assert then["id"] == before["entries"][1]["id"], "who has the first is told that it became the second"
+
+
 def test_the_course_of_a_long_event_thins_out_and_fits_its_record() -> None:
     trail, boxes = Trail(0), tuple(Box(0.1234, 0.1234, 0.1234, 0.1234) for _ in range(9))
     for n in range(50 * 600):

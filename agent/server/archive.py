@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -220,22 +221,36 @@ class Archive:
 
     def _write_file(self, rows: Rows, item: Item) -> None:
         path = self.path(item.camera, item.spool, item.seq, item.type)
-        missing = list(takewhile(lambda p: not p.is_dir(), path.parents))
+        temporary = f"{self.root}/{INCOMING}/{secrets.token_hex(8)}"
+        try:
+            self._write(temporary, item.payload)
+            try:
+                os.replace(temporary, path)
+            except FileNotFoundError:
+                self._make_folders(rows, path.parent)
+                os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        rows.dirs.add(path.parent)
+
+    def _write(self, path: str, payload: bytes) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            done = os.write(fd, payload)
+            while done < len(payload):
+                done += os.write(fd, memoryview(payload)[done:])
+            if self._durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _make_folders(self, rows: Rows, last: Path) -> None:
+        missing = list(takewhile(lambda p: not p.is_dir(), (last, *last.parents)))
         for folder in reversed(missing):
             folder.mkdir(mode=0o700)
             rows.dirs.add(folder.parent)
-        temporary = self.root / INCOMING / secrets.token_hex(8)
-        try:
-            with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
-                f.write(item.payload)
-                f.flush()
-                if self._durable:
-                    os.fsync(f.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        rows.dirs.add(path.parent)
 
     async def delete(self, keys: Sequence[Key]) -> int:
         """Delete these items with their files; returns how many were there."""

@@ -33,6 +33,7 @@ class Reasons:
         self._asked_s = -math.inf
         self._asking: asyncio.Task[None] | None = None
         self.at_ns = 0
+        self.armed: bool | None = None
         self.error = ""
 
     async def refresh(self, wall_ns: Callable[[], int]) -> None:
@@ -61,6 +62,8 @@ class Reasons:
             self._asking = None
 
     def _take(self, result: dict[str, Any]) -> None:
+        armed = result.get("armed")
+        self.armed = armed if isinstance(armed, bool) else None
         run, entries = str(result.get("run", ""))[:40], result.get("entries")
         self._run, self._change = run, number(result.get("change"))
         for entry in reversed(entries[:KEPT] if isinstance(entries, list) else []):

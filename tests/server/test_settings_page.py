@@ -67,8 +67,17 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
 
         # The settings page: storage, an invitation, a token, the share's views, and the end.
         await page.goto(server.urls()[0] + "settings")
-        await page.get_by_text("1 events").wait_for()
+        await page.get_by_text("1 event,").wait_for()
         await page.get_by_text("opened 1 times").wait_for()
+        await page.locator("#cameras-list").get_by_role("button", name="Settings").click()
+        porch = server._cameras.get("porch")
+        assert porch is not None and (ends_ns := porch.settings.ends_ns) is not None
+        await page.get_by_label("Delete recordings after").fill("3")
+        await page.get_by_label("Keep at most").last.fill("0.5")
+        await page.get_by_role("button", name="Save").click()
+        await page.locator("#cameras-list form").wait_for(state="detached")
+        assert (porch.settings.retention_days, porch.settings.quota_bytes) == (3, 500_000_000)
+        assert abs((porch.settings.ends_ns or 0) - ends_ns) < 60e9, "what was not touched stays"
         await page.get_by_placeholder("my script").fill("my script")
         await page.get_by_role("button", name="Make").click()
         token = await page.locator("#token-made code").inner_text()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import re
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -13,8 +10,9 @@ from typing import TYPE_CHECKING
 from agent.server.archive import Outcome
 from agent.server.camera import Camera
 from agent.server.ingest import ftpdata
-from agent.server.ingest.ftpdata import Active, DataError
+from agent.server.ingest.ftpdata import DataError
 from agent.server.ingest.ftpnames import Shelf, listing, resolve
+from agent.server.ingest.ftpports import DataPort
 from agent.server.ingest.pictures import MAX_PICTURE_BYTES, NotAPicture
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 TEST_BYTES = 1024
 MAX_FAILURES = 6
 LONGEST_DELAY_S = 8.0
-EPRT = re.compile(r"([^\x00-\x20])([12])\1([0-9a-fA-F.:]{2,45})\1(\d{1,5})\1\Z")
 SYNONYMS = {"XMKD": "MKD", "XCWD": "CWD", "XPWD": "PWD", "XRMD": "RMD", "XCUP": "CDUP"}
 FREE = {"USER", "PASS", "AUTH", "PBSZ", "PROT", "FEAT", "SYST", "NOOP", "OPTS", "QUIT", "HELP", "CLNT", "ACCT", "ABOR"}
 FEATURES = ("EPRT", "EPSV", "MDTM", "MLST type*;size*;modify*;", "REST STREAM", "SIZE", "UTF8", "TVFS")
@@ -44,14 +41,12 @@ class Commands:
         self._failures = 0
         self._camera: Camera | None = None
         self._cwd = "/"
-        self._opening: ftpdata.Opening | None = None
-        self._private = False
-        self._epsv_all = False
+        self._data = DataPort(ingest, control)
         self._offset = 0
         self._renaming = ""
 
     def close(self) -> None:
-        self._agree(None)
+        self._data.agree(None)
         if self._camera is not None:
             self._ingest.cameras.forget(self._camera, self._end)
 
@@ -60,7 +55,8 @@ class Commands:
         text = line.decode("utf-8", "surrogateescape").strip(" ")
         verb, _, argument = text.partition(" ")
         verb = SYNONYMS.get(verb.upper(), verb.upper())
-        handler: Callable[[str], Awaitable[None]] | None = getattr(self, f"_do_{verb.lower()}", None)
+        name = f"_do_{verb.lower()}"
+        handler: Callable[[str], Awaitable[None]] | None = getattr(self, name, None) or getattr(self._data, name, None)
         if not verb.isalnum() or handler is None:
             self._reply(*((500, "What?") if verb not in ("SMNT", "REIN") else (502, "Not here.")))
         elif self._camera is None and verb not in FREE:
@@ -71,7 +67,7 @@ class Commands:
             except ValueError as e:
                 self._reply(553, f"Not that name: {e}.")
             except DataError as e:
-                self._agree(None)
+                self._data.agree(None)
                 self._reply(e.code, str(e))
         if verb not in ("REST", "TYPE", "PASV", "EPSV", "PORT", "EPRT", "PROT", "PBSZ"):
             self._offset = 0
@@ -112,7 +108,7 @@ class Commands:
         if self._camera is not None:
             self._ingest.cameras.forget(self._camera, self._end)
         self._camera = None
-        self._agree(None)
+        self._data.agree(None)
 
     async def _do_acct(self, argument: str) -> None:
         self._reply(202, "Not needed.")
@@ -139,7 +135,7 @@ class Commands:
         elif argument.upper() not in ("C", "P"):
             self._reply(536, "C or P.")
         else:
-            self._private = argument.upper() == "P"
+            self._data.private = argument.upper() == "P"
             self._reply(200, "As you like.")
 
     # What is asked for politeness
@@ -176,7 +172,7 @@ class Commands:
         self._reply(211, "All is well.")
 
     async def _do_abor(self, argument: str) -> None:
-        self._agree(None)
+        self._data.agree(None)
         self._reply(226, "Nothing is going on.")
 
     # Where
@@ -230,74 +226,7 @@ class Commands:
         assert self._camera is not None
         return self._ingest.shelf(self._camera.name)
 
-    # Data connections
-
-    def _agree(self, opening: ftpdata.Opening | None) -> None:
-        if self._opening is not None:
-            self._opening.close()
-        self._opening = opening
-
-    def _passive(self) -> int | None:
-        self._agree(None)
-        try:
-            waiting = self._ingest.passive(self._control.host, self._control.peer)
-        except OSError:
-            self._reply(421, "No free data port; try again.")
-            return None
-        self._agree(waiting)
-        return waiting.port
-
-    async def _do_pasv(self, argument: str) -> None:
-        host = self._ingest.address or ftpdata.plain(self._control.host)
-        if self._epsv_all or ":" in host:
-            self._reply(*((501, "You said EPSV ALL.") if self._epsv_all else (425, "Use EPSV.")))
-        elif (port := self._passive()) is not None:
-            self._reply(227, f"Entering Passive Mode ({host.replace('.', ',')},{port >> 8},{port & 255})")
-
-    async def _do_epsv(self, argument: str) -> None:
-        if argument.upper() == "ALL":
-            self._epsv_all = True
-            self._reply(200, "EPSV ALL.")
-        elif (port := self._passive()) is not None:
-            self._reply(229, f"Entering Extended Passive Mode (|||{port}|)")
-
-    async def _do_port(self, argument: str) -> None:
-        numbers = argument.split(",")
-        if len(numbers) != 6 or not all(n.strip().isdecimal() and int(n) < 256 for n in numbers):
-            self._reply(501, "PORT a,b,c,d,p,q")
-            return
-        *address, high, low = (int(n) for n in numbers)
-        self._active(".".join(map(str, address)), high * 256 + low)
-
-    async def _do_eprt(self, argument: str) -> None:
-        match = EPRT.match(argument)
-        if match is None:
-            self._reply(501, "EPRT |1|address|port|")
-        else:
-            self._active(match[3], int(match[4]))
-
-    def _active(self, address: str, port: int) -> None:
-        """To the client itself and nobody else, and to no privileged port: no bounce (RFC 2577)."""
-        try:
-            same = ipaddress.ip_address(address) == ipaddress.ip_address(self._control.peer)
-        except ValueError:
-            same = False
-        if self._epsv_all or not same or not 1024 <= port <= 65535:
-            self._reply(501, "Only to yourself, above 1023, and not after EPSV ALL.")
-            return
-        host = ftpdata.plain(self._control.host)
-        self._agree(Active(host, self._control.peer, port))
-        self._reply(200, "I shall call you.")
-
-    def _take_opening(self) -> ftpdata.Opening:
-        opening, self._opening = self._opening, None
-        if opening is None:
-            raise DataError(425, "PASV or PORT first.")
-        return opening
-
-    @property
-    def _data_tls(self) -> ssl.SSLContext | None:
-        return self._ingest.tls.data if self._private and self._ingest.tls is not None else None
+    # Pictures
 
     async def _do_rest(self, argument: str) -> None:
         if not argument.isdecimal() or len(argument) > 12:
@@ -318,10 +247,10 @@ class Commands:
     async def _list(self, argument: str, form: str) -> None:
         name = "" if argument.startswith("-") else argument
         entries = self._shelf.inside(resolve(self._cwd, name))
-        opening = self._take_opening()
+        opening = self._data.take()
         try:
             self._reply(150, "Your recent names.")
-            await ftpdata.send(opening, self._data_tls, listing(entries, form))
+            await ftpdata.send(opening, self._data.tls, listing(entries, form))
         finally:
             opening.close()
         self._reply(226, "That is all.")
@@ -350,10 +279,10 @@ class Commands:
 
     async def _receive(self, path: str, before: bytes) -> None:
         """The upload counts when its data connection ended, whether or not anybody reads the answer."""
-        opening = self._take_opening()
+        opening = self._data.take()
         try:
             self._reply(150, "Send it.")
-            work = asyncio.ensure_future(ftpdata.receive(opening, self._data_tls, MAX_PICTURE_BYTES - len(before)))
+            work = asyncio.ensure_future(ftpdata.receive(opening, self._data.tls, MAX_PICTURE_BYTES - len(before)))
             aborted = asyncio.ensure_future(self._control.aborted.wait())
             await asyncio.wait({work, aborted}, return_when=asyncio.FIRST_COMPLETED)
             stopped = not work.done()

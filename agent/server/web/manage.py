@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from aiohttp import web
 
 from agent.clock import Clock
 from agent.errors import UsageError
 from agent.server.accounts import OWNER, Accounts
+from agent.server.camera import without_login
 from agent.server.cameras import Cameras, CameraSettings, Keys
 from agent.server.catalog import Catalog
 from agent.server.handover import Handover, Pairing, handover
@@ -83,8 +85,11 @@ class Manage:
         answer = handover(keys, self._base(request), self._ftp_port(), code, view)
         return web.json_response(answer, status=status, headers={"Location": f"{ROOT}/cameras/{keys.name}"})
 
-    def _settings(self, request: web.Request, wanted: shapes.NewCamera) -> CameraSettings:
-        if wanted.pull is not None and asking(request).role != OWNER:
+    def _settings(self, request: web.Request, wanted: shapes.NewCamera, now: str | None = None) -> CameraSettings:
+        """`now`: the address that is fetched from; named without its login, as we tell it, it stays as it is."""
+        if now is not None and wanted.pull == without_login(now):
+            wanted = replace(wanted, pull=now)
+        elif wanted.pull is not None and asking(request).role != OWNER:
             raise web.HTTPForbidden(text="only the server's owner may let the server fetch from an address")
         try:
             if wanted.pull is not None:
@@ -112,7 +117,9 @@ class Manage:
         name = request.match_info["camera"]
         if wanted.name != name:
             raise web.HTTPBadRequest(text="a camera's name stays what it is")
-        await self._cameras.change(name, self._settings(request, wanted))
+        if (camera := self._cameras.get(name)) is not None:
+            settings = self._settings(request, wanted, camera.settings.pull)
+            await self._cameras.change(name, settings)
         return await self._api.show(request)
 
     async def _delete(self, request: web.Request) -> web.Response:

@@ -42,9 +42,11 @@ class WhyEntryJson(TypedDict):
 
 
 class WhyJson(TypedDict):
-    """Newest first, 200 at most. `as_of_ms`: when the agent told it, None if it never did; `error`: why not now."""
+    """Newest first, 200 at most. `armed`: whether motion made events then. `as_of_ms`: when the agent told it, None
+    if it never did; `error`: why not now."""
 
     entries: list[WhyEntryJson]
+    armed: bool | None
     as_of_ms: float | None
     error: str | None
 
@@ -99,7 +101,8 @@ class Why:
         reasons = camera.why
         await reasons.refresh(self._clock.wall_ns)
         as_of_ms = reasons.at_ns / 1e6 if reasons.at_ns else None
-        return web.json_response({"entries": reasons.json(), "as_of_ms": as_of_ms, "error": reasons.error or None})
+        told = {"entries": reasons.json(), "armed": reasons.armed}
+        return web.json_response(told | {"as_of_ms": as_of_ms, "error": reasons.error or None})
 
     async def _course(self, request: web.Request) -> web.Response:
         event = await self._api.stored_event(request)

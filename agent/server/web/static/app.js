@@ -130,7 +130,8 @@ async function start() {
   notes = about.notes;
   showNotes();
   if (owner) startAdding();
-  $("no-cameras-more").textContent = owner ? "Add one, or start an agent on this server." : "It appears here by itself.";
+  $("no-cameras-more").textContent = owner
+    ? "Press “Add a camera”; it tells what to do at the camera's end." : "It appears here by itself.";
   events.start({ onOpen: (event) => player.open(event), onChange: changed });
   await refresh();
   listen();

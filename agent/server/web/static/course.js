@@ -17,6 +17,7 @@ class Course {
     this.now = null;
     $("plot-row").hidden = true;
     $("boxes-switch").hidden = true;
+    $("where").textContent = "";
     drawBoxes($("boxes"), 4, 3, []);
   }
 
@@ -34,8 +35,8 @@ class Course {
     this.moments = told.course.map((m) => ({ ...m, at: told.start_ms + m.ms }));
     if (!this.moments.length && event.boxes.length) this.moments = [{ at: event.start_ms, score: event.peak, boxes: event.boxes }];
     $("boxes-switch").hidden = !this.moments.some((m) => m.boxes.length);
-    const biggest = told.biggest && `biggest ${share(told.biggest[2])} wide, ${share(told.biggest[3])} high`;
-    $("where").textContent = [told.zone && `zone ${told.zone}`, biggest].filter(Boolean).join(" · ");
+    const biggest = told.biggest && ` · largest part ${share(told.biggest[2])} wide, ${share(told.biggest[3])} high`;
+    $("where").textContent = (biggest || "") + (told.zone && ` · zone ${told.zone}`);
     this.plot(span);
     this.draw();
   }

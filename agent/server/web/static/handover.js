@@ -2,11 +2,12 @@
 import { el } from "./dom.js";
 
 const WORDS = {
-  agent: ["An agent", "Run this on the machine with the camera."],
-  pair: ["An agent, by pairing", "The same without copying the token; good for ten minutes, once."],
-  curl: ["HTTP upload", "Single pictures; cameras take the address, user and password below."],
-  ffmpeg: ["MJPEG push", "One endless request; or any program that POSTs multipart or bare JPEGs."],
-  ftp: ["FTP upload", "For the FTP page of a camera's settings: host, port, user and password below."],
+  agent: ["A computer or Raspberry Pi with camera-agent",
+    "Run this there, with the camera's address or device in place of SOURCE; “camera-agent cameras” finds some."],
+  pair: ["The same, by pairing", "Without copying the token; good for ten minutes, once."],
+  curl: ["A camera or program that uploads pictures by HTTP", "Cameras take the address, user and password below."],
+  ffmpeg: ["A program that pushes MJPEG", "One endless request; or any program that POSTs multipart or bare JPEGs."],
+  ftp: ["A camera that uploads by FTP", "For the FTP page of its settings: host, port, user and password below."],
 };
 
 async function copy(text, button, code) {
@@ -33,12 +34,12 @@ export function box(made) {
     ["MJPEG push", made.mjpeg_url], ["WebSocket", made.websocket_url], ["Token", made.token], ...point];
   const ways = Object.entries(made.lines).map(([kind, text]) => {
     const [title, hint] = WORDS[kind] ?? [kind, ""];
-    return el("section", {}, el("h3", {}, title), el("p", { class: "muted small" }, hint), line(text));
+    return el("details", { open: kind === "agent" }, el("summary", {}, title), el("p", { class: "muted small" }, hint), line(text));
   });
   return el("div", { class: "handover" },
-    el("p", {}, `“${made.name}” is ready. What follows is shown only now.`), ...ways,
+    el("p", {}, el("strong", {}, `“${made.name}” is ready.`), " Which device sends its pictures? What follows is shown only now."), ...ways,
     el("section", {}, el("h3", {}, "Anybody may look, for a while"), line(made.view_url)),
-    el("details", {}, el("summary", {}, "Each value by itself"),
+    el("details", {}, el("summary", {}, "Address, user, password: each value by itself"),
       el("dl", {}, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, line(value))]))));
 }
 

@@ -50,14 +50,12 @@ class LiveView {
     const full = el("button", { type: "button", class: "quiet full", "aria-label": `${camera.name} in full screen`,
       onclick: () => this.toggleFull() }, "Full screen");
     const why = el("button", { type: "button", class: "quiet full", title: "What made an event, what did not, and why",
-      onclick: () => whys.open(camera.name) }, "Why?");
+      onclick: () => whys.open(camera.name, camera.mine) }, "Why?");
+    const remove = el("button", { type: "button", class: "quiet full", onclick: () => this.remove() }, "Delete");
     this.node = el("figure", { class: "camera", "data-camera": camera.name }, this.screen,
-      el("figcaption", { class: "row" }, el("span", { class: "name" }, camera.name), this.state, this.motion,
-        el("span", { class: "grow" }), why, full));
-    if (camera.mine) {
-      const remove = el("button", { type: "button", class: "quiet full", onclick: () => this.remove() }, "Delete");
-      this.node.lastChild.append(remove);
-    }
+      el("figcaption", { class: "row" },
+        el("span", { class: "row about" }, el("span", { class: "name" }, camera.name), this.state, this.motion),
+        el("span", { class: "row" }, why, full, ...(camera.mine ? [remove] : []))));
     seen.observe(this.node);
     this.connect();
   }

@@ -75,7 +75,7 @@ class Player {
     $("player-title").textContent = `${e.camera}, ${day(e.start_ms)} ${clock(e.start_ms)}`;
     showMarks(e);
     $("player-state").hidden = e.state !== "open";
-    $("what").textContent = `${e.frames} pictures · ${size(e.bytes)} · biggest motion ${share(e.peak)} of the picture`;
+    $("what").textContent = `${e.frames} pictures · ${size(e.bytes)} · at most ${share(e.peak)} of the picture moved`;
   }
 
   say(text) {

@@ -1,5 +1,6 @@
 // Cameras, links, people and tokens: all that an account may change.
 import { $, api, day, el, minute, pill, size } from "./dom.js";
+import { editor } from "./editor.js";
 import { box, line, sent, wanted } from "./handover.js";
 
 const when = (ms) => `${day(ms)} ${minute(ms)}`;
@@ -24,14 +25,15 @@ function fill(id, rows, nothing) {
 }
 
 function row(name, facts, ...buttons) {
-  return el("li", { class: "panel row" }, el("span", { class: "name" }, name), ...facts, el("span", { class: "grow" }), ...buttons);
+  return el("li", { class: "panel row" }, el("span", { class: "name" }, name), ...facts, el("span", { class: "row acts" }, ...buttons));
 }
 
 function detail(c) {
   const { bytes, events, days_left: left } = c.stored;
   const ends = c.ends_ms ? ` · ends ${when(c.ends_ms)}` : "";
-  const room = left == null ? "" : ` · room for ${left < 1 ? "less than a day" : `${Math.round(left)} days`}`;
-  return `${events} events, ${size(bytes)}${room}${ends}`;
+  const days = left < 1 ? "less than a day" : left < 730 ? `${Math.round(left)} days` : "years";
+  const room = left == null ? "" : ` · room for ${days}`;
+  return `${events} ${events === 1 ? "event" : "events"}, ${size(bytes)}${room}${ends}`;
 }
 
 async function cameraRow({ name }) {
@@ -40,6 +42,11 @@ async function cameraRow({ name }) {
   pill(state, { up: "connected", away: "away", waiting: "waiting for the first picture", ended: "ended" }[c.state],
     c.state === "up" ? "good" : c.state === "waiting" ? "warn" : "");
   return row(name, [state, el("span", { class: "muted" }, detail(c))],
+    button("Settings", (e) => {
+      const item = e.target.closest("li"), open = item.querySelector("form");
+      if (open) return open.remove();
+      item.append(editor(c, cameras, () => item.querySelector("form").remove()));
+    }),
     button("New keys", async () => show(await api(`/cameras/${name}/keys`, { method: "POST" }))),
     button("Invite a viewer", () => invite({ camera: name }, "made")),
     button("Share live", async () => {

@@ -1,5 +1,6 @@
 // Why there was an event at a camera, and why there was none: a list that stays current, each entry's box on the picture.
-import { $, api, clock, el, share, span } from "./dom.js";
+import { $, api, clock, el, pill, share, span } from "./dom.js";
+import { sent } from "./handover.js";
 import { drawBoxes } from "./overlay.js";
 
 const EVERY_MS = 2500;
@@ -9,12 +10,11 @@ function facts(e) {
   const seconds = (e.last_ms - e.first_ms) / 1000, [, , w, h] = e.box;
   const parts = e.event ? [`${share(e.score)} of the picture moved`]
     : [seconds < 0.1 ? "for a moment" : `for ${span(seconds)}`, `${share(w)} wide, ${share(h)} high`];
-  if (e.wanted) parts.push(`evidence ${+e.evidence.toFixed(1)} of ${+e.wanted.toFixed(1)} wanted`);
+  const evidence = `${+e.evidence.toFixed(1)} of ${+e.wanted.toFixed(1)}`;
+  if (e.wanted) parts.push(e.evidence < e.wanted ? `evidence ${evidence} wanted` : `evidence enough (${evidence})`);
   if (e.zone) parts.push(`zone ${e.zone}`);
   return parts.join(" · ");
 }
-
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 class Whys {
   constructor() {
@@ -23,8 +23,10 @@ class Whys {
     this.timer = 0;
   }
 
-  open(camera) {
+  open(camera, mine) {
     this.camera = camera;
+    this.mine = mine;
+    this.arms(null);
     this.chosen = "";
     $("why-title").textContent = `${camera}: events, and why not`;
     $("why-list").replaceChildren();
@@ -56,8 +58,27 @@ class Whys {
     $("why-trouble").hidden = !error;
     const from = told?.as_of_ms ? ` What follows it told at ${clock(told.as_of_ms)}.` : "";
     $("why-trouble").textContent = error && `No news from the camera's agent: ${error}.${from}`;
+    this.arms(error ? null : told.armed);
     if (told) this.show(told.entries, !error);
     this.timer = setTimeout(() => this.read(), EVERY_MS);
+  }
+
+  /** Whether motion makes events there now; null: not known. */
+  arms(armed) {
+    this.armed = armed;
+    $("why-armed").hidden = armed === null;
+    $("why-arm").hidden = armed === null || !this.mine;
+    pill($("why-armed"), armed ? "motion makes events" : "disarmed", armed ? "good" : "warn");
+    $("why-arm").textContent = armed ? "Disarm" : "Arm";
+  }
+
+  async arm() {
+    const camera = this.camera, wanted = !this.armed;
+    const done = await api(`/cameras/${camera}/command`, sent("POST", { do: wanted ? "arm" : "disarm" })).catch((e) => ({ error: e.message }));
+    if (camera !== this.camera) return;
+    if (done.ok) return this.arms(wanted);
+    $("why-trouble").hidden = false;
+    $("why-trouble").textContent = `That did not work: ${done.error}.`;
   }
 
   show(entries, current) {
@@ -97,4 +118,5 @@ export const whys = new Whys();
 $("why").addEventListener("close", () => whys.close());
 $("why").addEventListener("click", (e) => { if (e.target === $("why")) $("why").close(); });
 $("why-close").addEventListener("click", () => $("why").close());
+$("why-arm").addEventListener("click", () => whys.arm());
 $("why-picture").addEventListener("load", () => whys.box(whys.shown));
