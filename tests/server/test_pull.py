@@ -51,3 +51,18 @@ async def test_a_pulled_camera_is_live_comes_back_and_ends_with_its_deletion(sta
 def test_nothing_but_the_network_is_pulled(url: str) -> None:
     with pytest.raises(UsageError, match="on the network"):
         source_of(url)
+
+
+async def test_settings_that_name_the_address_as_it_is_told_keep_its_login(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        await who.add("porch", pull="http://admin:hunter2@127.0.0.1:9/video.cgi")
+        told = (await who.ask("GET", "/api/v1/cameras/porch"))["settings"]["pull"]
+        assert told == "http://127.0.0.1:9/video.cgi"
+        camera = server._cameras.get("porch")
+        assert camera is not None
+        await who.ask("PUT", "/api/v1/cameras/porch", json={"name": "porch", "pull": told, "retention_days": 2})
+        assert camera.settings.pull == "http://admin:hunter2@127.0.0.1:9/video.cgi"
+        assert camera.settings.retention_days == 2
+        await who.ask("PUT", "/api/v1/cameras/porch", json={"name": "porch", "pull": "http://127.0.0.1:8/video.cgi"})
+        assert camera.settings.pull == "http://127.0.0.1:8/video.cgi"
