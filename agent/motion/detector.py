@@ -29,6 +29,8 @@ SMALLEST_LIT = 9
 """a blob of fewer pixels is too small to tell light from things"""
 NOTED = 0.1
 """what has less than this share of the evidence wanted is no candidate: a leaf that stirs"""
+SAME_LEVEL, LITTLE = 2.0, 0.05
+"""while the picture's mean is this near (grey levels), and less than this share of it differs, the light is the same"""
 AROUND = np.ones((3, 3), np.uint8)
 
 
@@ -63,7 +65,6 @@ class MotionDetector:
         self._past: deque[tuple[float, Plane, Light]] = deque([(pts_s, luma, Light())])
         self._quiet_until_s = pts_s + quiet_s
         self._seen_s = -1e9
-        self._stir = False
         self._seen = Decision(moving=False)
 
     def _look(self, luma: Plane, pts_s: float, dt_s: float) -> Decision:
@@ -72,7 +73,6 @@ class MotionDetector:
         level = cv2.mean(background.mean)[0]
         now, away, limit, differs = self._compare(luma, level)
         count = cv2.countNonZero(differs)
-        self._stir = count > 0
         if count > t.upheaval * luma.size:
             self._enter(self._scenes.turn(self._scene, luma, t), luma, pts_s, quiet_s)
             return Decision(moving=False, reason="light")
@@ -97,17 +97,18 @@ class MotionDetector:
     def _compare(self, luma: Plane, level: float) -> tuple[Light, Plane, Plane, Plane]:
         """The light now, how far each pixel is from its range, how far is needed, and 255 where it is farther."""
         background = self._scene.background
-        # Where nothing differs and the mean is the same, the light is.
-        sure = not self._stir and abs(cv2.mean(luma)[0] - level) < 1
-        now = Light() if sure else light.fit(luma, background.mean)
-        while True:
+        # Where the mean is the same and little differs, the light is the same too.
+        now = Light()
+        alike = abs(cv2.mean(luma)[0] - level) < SAME_LEVEL
+        if alike:
             away, limit = background.compare(luma, *now)
             differs = cv2.compare(away, limit, cv2.CMP_GT)
-            if not sure or not cv2.countNonZero(differs):
-                return now, away, limit, differs
-            sure, now = False, light.fit(luma, background.mean)
-            if now == Light():
-                return now, away, limit, differs
+        if not alike or cv2.countNonZero(differs) > LITTLE * luma.size:
+            now = light.fit(luma, background.mean)
+            if not alike or now != Light():
+                away, limit = background.compare(luma, *now)
+                differs = cv2.compare(away, limit, cv2.CMP_GT)
+        return now, away, limit, differs
 
     def _trim(self, pts_s: float) -> None:
         """Forget pictures older than the one of `lag_s` ago."""

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from agent.motion.background import rate
-from agent.motion.planes import above
 
 if TYPE_CHECKING:
     from agent.motion.planes import Floats, Places, Plane
@@ -60,7 +59,7 @@ class Ground:
 
     def calmer(self, than: float) -> Plane:
         """255 where the calm is at least this."""
-        return cv2.bitwise_not(above(self._pooled, (1 / than - 1) / self._tuning.heat_gain))
+        return -(self._pooled <= (1 / than - 1) / self._tuning.heat_gain).view(np.uint8)
 
     def tread(self, differs: Plane | None, active: Plane | None, dt_s: float) -> None:
         """`differs`: 255 where a pixel differs now (wake before), None for nowhere; `active`: 255 where that is
