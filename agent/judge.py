@@ -1,4 +1,4 @@
-"""Judges the newest frame: in the loop while a look is short, else in a thread for which the loop never waits."""
+"""Judges frames: one in the loop while a look is short, else in a thread for which the loop never waits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ SHORT_S = 0.005
 
 
 class Judge:
-    """`offer` a frame whenever a look is due: the newest waits, older ones were never looked at.
+    """`offer` a frame whenever a look is due. A thread that is late looks at the newest: older ones never are.
 
     Where looks have lately been short, the next is made by the loop itself, after what the frame woke (live view).
+    Frames whose verdict is not needed yet wait for each other: the first of a row, with cold caches, costs double.
     Verdicts (a ValueError: the picture could not be decoded) are fetched with `verdicts()`. The loop is woken
     through `urgent` only for those that `presses` says cannot wait for the next frame: each waking costs as much as
     receiving a picture. Any other exception of `analyse` ends the thread and is the result of `failed`.
@@ -34,7 +35,7 @@ class Judge:
         self._presses = presses
         self._urgent = urgent
         self._loop = asyncio.get_running_loop()
-        self._newest: Frame | None = None
+        self._waiting: deque[Frame] = deque()
         self._done: deque[Verdict] = deque(maxlen=256)
         self._go = threading.Lock()
         self._go.acquire()
@@ -46,16 +47,29 @@ class Judge:
         self._thread = threading.Thread(target=self._work, name=f"motion-{name}", daemon=True)
         self._thread.start()
 
-    def offer(self, frame: Frame | None) -> None:
-        """Look at this frame next; None: forget the one that waits."""
-        self._newest = frame
-        if frame is None:
+    def offer(self, frame: Frame, together: int = 1) -> None:
+        """Look at this frame next, as soon as `together` wait; at most so many do when the thread is late."""
+        if not self._go.locked():
+            while len(self._waiting) >= together and self._oldest():
+                pass
+        self._waiting.append(frame)
+        if len(self._waiting) < together:
             return
-        if self._look_s < SHORT_S and self._given == self._taken:
+        if len(self._waiting) == 1 and self._look_s < SHORT_S and self._given == self._taken:
             self._loop.call_soon(self._look)
         else:
             self._given += 1
             self._release()
+
+    def forget(self) -> None:
+        """Do not look at what waits."""
+        self._waiting.clear()
+
+    def _oldest(self) -> Frame | None:
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None  # the other side of the thread was quicker
 
     def verdicts(self) -> list[Verdict]:
         """What was found since the last call, in order."""
@@ -76,25 +90,25 @@ class Judge:
                 return
             given = self._given
             try:
-                if self._judged():
-                    self._tell(self._urgent)
+                while frame := self._oldest():
+                    if self._judged(frame):
+                        self._tell(self._urgent)
             except BaseException as e:
                 self._tell(self._fail, e)
                 return
             self._taken = given
 
     def _look(self) -> None:
+        if self._closed or self._given != self._taken or not (frame := self._oldest()):
+            return
         try:
-            if not self._closed and self._judged():
+            if self._judged(frame):
                 self._urgent()
         except Exception as e:
             self._fail(e)
 
-    def _judged(self) -> bool:
-        """Look at the frame that waits, if one does; whether its verdict presses."""
-        frame, self._newest = self._newest, None
-        if frame is None:
-            return False
+    def _judged(self, frame: Frame) -> bool:
+        """Look at the frame; whether its verdict presses."""
         begun = time.perf_counter()
         verdict: Decision | ValueError
         try:
@@ -118,6 +132,6 @@ class Judge:
     def close(self) -> None:
         """End the thread after the analysis under way."""
         self._closed = True
-        self._newest = None
+        self.forget()
         self._release()
         self._thread.join(END_S)

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 Observer = Callable[[str, Opened | Closed | Frozen], None]
 DRAIN_S = 1.0
 MAX_EVENT = 1 << 31
+TOGETHER_NS = 1_000_000_000
+MOST_TOGETHER = 8
 HEAD_NS = 5_000_000_000  # of an event; the rest is given up first when space runs out
 
 
@@ -60,7 +62,8 @@ class Pipeline:
     """Runs one camera until cancelled; `stop` lets what is open leave first.
 
     `analyse` decodes and judges one frame (in a thread of its own); None records nothing and only
-    serves live view. It is called at most `analyses_per_s` times a second, with the newest frame.
+    serves live view. It is called at most `analyses_per_s` times a second, with the newest frame; while an event
+    lasts in any case, for the looks of up to a second in one go.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Pipeline:
         self._trail: Trail | None = None
         self._analyse = analyse
         self._period_ns = round(1e9 / analyses_per_s)
+        self._together = min(max(1, TOGETHER_NS // self._period_ns), MOST_TOGETHER)
         self._observer = observer
         self._clock = clock or SystemClock()
         self._due_ns = 0
@@ -134,7 +138,7 @@ class Pipeline:
             await self.source.run(self._publish)
         finally:
             if self._judge is not None:
-                self._judge.offer(None)
+                self._judge.forget()
             self._hear()
             self.recorder.end("source")
 
@@ -176,7 +180,9 @@ class Pipeline:
         if self._judge is not None and frame.pts_ns >= self._due_ns:
             # The grid of due times keeps the mean rate when frames come a little early or late.
             self._due_ns = max(self._due_ns + self._period_ns, frame.pts_ns + self._period_ns // 2)
-            self._judge.offer(frame)
+            # While an event lasts in any case, looks are taken a second's at a time.
+            settled = self.recorder.settled_ns(frame) >= 2 * TOGETHER_NS
+            self._judge.offer(frame, self._together if settled else 1)
 
     @property
     def fps(self) -> float:

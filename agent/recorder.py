@@ -107,6 +107,12 @@ class Recorder:
         """Number of the running event, 0 for none."""
         return self._event.number if self._event else 0
 
+    def settled_ns(self, frame: Frame) -> int:
+        """How long the running event lasts from this frame on, whatever the detector finds; 0 without one."""
+        if self._event is None:
+            return 0
+        return max(0, self._event.last_motion.pts_ns + self._post_ns - frame.pts_ns)
+
     def frame(self, frame: Frame) -> None:
         """A captured frame; index 0 begins a new run and closes the event of the old one."""
         if frame.index == 0:

@@ -49,6 +49,36 @@ async def test_the_newest_frame_is_looked_at_and_those_between_never_are() -> No
     judge.close()
 
 
+async def test_frames_that_may_wait_are_looked_at_together_and_none_is_left_out() -> None:
+    analyst, found = Analyst(), []
+    analyst.may.release(20)
+    judge = Judge("porch", analyst, lambda d: False, lambda: None)
+    for index in range(4):
+        judge.offer(frame(index), together=5)
+    await asyncio.sleep(0.05)
+    assert analyst.seen == []
+    judge.offer(frame(4), together=5)
+    await until(lambda: found.extend(judge.verdicts()) or len(found) == 5)
+    judge.offer(frame(5), together=5)
+    judge.offer(frame(6))
+    await until(lambda: found.extend(judge.verdicts()) or len(found) == 7)
+    assert [f.index for f, _ in found] == [0, 1, 2, 3, 4, 5, 6], "in order, also when it suddenly matters"
+    judge.close()
+
+
+async def test_however_late_the_thread_is_no_more_wait_than_are_looked_at_together() -> None:
+    analyst = Analyst()
+    judge = Judge("porch", analyst, lambda d: False, lambda: None)
+    judge.offer(frame(0))
+    await asyncio.to_thread(analyst.began.acquire)
+    for index in range(1, 100):
+        judge.offer(frame(index), together=3)
+    analyst.may.release(100)
+    await until(lambda: len(analyst.seen) == 4)
+    assert analyst.seen == [0, 97, 98, 99]
+    judge.close()
+
+
 async def test_only_what_presses_wakes_the_loop() -> None:
     analyst, woken = Analyst(), []
     analyst.may.release(10)
@@ -96,7 +126,7 @@ async def test_a_frame_that_is_called_back_is_not_looked_at() -> None:
     judge.offer(frame(0))
     await asyncio.to_thread(analyst.began.acquire)
     judge.offer(frame(1))
-    judge.offer(None)
+    judge.forget()
     analyst.may.release(5)
     judge.close()
     assert analyst.seen == [0]

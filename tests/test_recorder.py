@@ -55,6 +55,15 @@ def test_pre_roll_frames_are_marked() -> None:
     assert marked == list(range(30, 50))
 
 
+def test_it_tells_how_long_an_event_lasts_in_any_case() -> None:
+    recorder = Recorder(EventSettings(post_roll_s=3, merge_gap_s=5), lambda what: None)
+    assert recorder.settled_ns(frame(0, 0)) == 0
+    for i in range(90):
+        recorder.frame(frame(i, i / 10))
+        recorder.decision(frame(i, i / 10), MOVING if i == 50 else STILL)
+        assert recorder.settled_ns(frame(i, i / 10)) == (max(0, 80 - i) * SECOND // 10 if i >= 50 else 0)
+
+
 def test_pre_roll_leaves_at_once_and_young_clips_are_short() -> None:
     out: list = []
     recorder = Recorder(EventSettings(), out.append)
