@@ -80,11 +80,23 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
     return result;
 }
 
+ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t at) {
+    REAL(pwritev64);
+    int now = hit(under_fd(fd));
+    if (now && die_how == 0) raise(SIGKILL);
+    ssize_t result = now && die_how == 2 && count > 1 ? real(fd, parts, 1, at) : real(fd, parts, count, at);
+    if (now) raise(SIGKILL);
+    return result;
+}
+
 int fsync(int fd) { REAL(fsync); GUARD(under_fd(fd), real(fd)); }
 int fdatasync(int fd) { REAL(fdatasync); GUARD(under_fd(fd), real(fd)); }
+int posix_fallocate64(int fd, off64_t at, off64_t size) { REAL(posix_fallocate64); GUARD(under_fd(fd), real(fd, at, size)); }
+int fallocate64(int fd, int how, off64_t at, off64_t size) { REAL(fallocate64); GUARD(under_fd(fd), real(fd, how, at, size)); }
 int ftruncate64(int fd, off64_t size) { REAL(ftruncate64); GUARD(under_fd(fd), real(fd, size)); }
 int rename(const char *a, const char *b) { REAL(rename); GUARD(under(a) || under(b), real(a, b)); }
 int unlink(const char *path) { REAL(unlink); GUARD(under(path), real(path)); }
+int rmdir(const char *path) { REAL(rmdir); GUARD(under(path), real(path)); }
 int mkdir(const char *path, mode_t mode) { REAL(mkdir); GUARD(under(path), real(path, mode)); }
 
 int open64(const char *path, int flags, ...) {

@@ -48,7 +48,13 @@ def test_a_kill_at_file_calls(killpoint: Path, tmp_path: Path, side: str, every:
 @pytest.mark.parametrize("side", ["spool", "store"])
 def test_a_kill_at_every_file_call(killpoint: Path, tmp_path: Path, side: str) -> None:
     found = points(killpoint, side, tmp_path)
+    print(side, found)
     assert found["n_bad"] == 0, found
+    tried = int(str(found["tried"]))
+    assert tried == 3 * int(str(found["calls"])) > 100
+    assert int(str(found["killed"])) > 0.9 * tried, (
+        "threads take turns differently, so the last points may not be reached"
+    )
 
 
 def killed(one: Rig, kills: int, who: tuple[str, ...] = ("agent", "server"), longest_s: float = 0.7) -> None:
