@@ -37,8 +37,12 @@ def film(
     codec: Codec = Codec.H264,
     still: int = 0,
     encoder: str = "",
+    noise: bool = False,
 ) -> Path:
-    """A file (its suffix says which) of `still` pictures without a change and then `count` with one."""
+    """A file (its suffix says which) of `still` pictures without a change and then `count` with one.
+
+    With `noise` they are large: nothing in them can be coded well.
+    """
     options = {"bf": str(b_frames), "preset": "ultrafast", "sc_threshold": "0"}
     if codec is Codec.H265:
         options = {"preset": "ultrafast", "x265-params": f"log-level=none:bframes={b_frames}:keyint={gop}:scenecut=0"}
@@ -52,7 +56,10 @@ def film(
         if codec is Codec.H265 and path.suffix == ".mp4":
             stream.codec_context.codec_tag = "hvc1"
         for i in range(still + count):
-            image = av.VideoFrame.from_ndarray(picture(max(0, i - still), *size), format="rgb24")
+            array = picture(max(0, i - still), *size)
+            if noise:
+                array[: size[1] // 4] = np.random.default_rng(i).integers(0, 255, array[: size[1] // 4].shape)
+            image = av.VideoFrame.from_ndarray(array, format="rgb24")
             out.mux(stream.encode(image))
         out.mux(stream.encode())
     return path

@@ -28,6 +28,7 @@ def check(
 
     async def work() -> int:
         settings = configuration(path, source, to, name)
+        log_to_stderr("error")  # the file's level is for `run`: here each camera has its line
         if offline:
             found = [count(len(settings.cameras), "camera"), count(len(settings.sinks), "sink")]
             click.echo("ok    " + ", ".join([*found, *(["a server"] if settings.server else [])]))

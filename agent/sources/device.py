@@ -37,6 +37,7 @@ class Picture:
     """What a device gives: a coded picture, and its luma plane where that costs nothing.
 
     `pts_ns` (monotonic) is there where the device tells it, else the moment it was read; `delay_us` as in Frame.
+    `lost`: pictures just before this one that did not arrive whole, and were left out.
     """
 
     data: bytes
@@ -45,6 +46,7 @@ class Picture:
     luma: NDArray[np.uint8] | None = None
     pts_ns: int | None = None
     delay_us: int = 0
+    lost: int = 0
 
 
 class Device(Protocol):
@@ -137,6 +139,7 @@ class _Grabber:
             if bad >= MAX_BAD_READS:
                 raise TransientError("the camera gives no pictures any more")
             for p in pictures:
+                index += p.lost if index else 0
                 frame = self._frame(p, index)
                 index += 1
                 # A loop that is late loses pictures (a gap in index), it does not queue them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +14,7 @@ from agent.frame import Codec
 from agent.media import h264
 from agent.media.h264 import ParameterSets
 from agent.sources.device import Picture
+from agent.sources.losses import Losses
 from agent.sources.timeline import Timeline
 
 NO_CAMERA = 66
@@ -60,18 +61,22 @@ class Packets:
         self._av = library()
         self._clock = SystemClock()
         self._timeline = Timeline(place.paced)
-        self._given = 0
+        self._given = self._lost = self._doubtful = 0
         self._opened = False
+        self._losses = Losses(self._av) if place.options.get("rtsp_transport") == "udp" else None
         timeouts = (place.connect_timeout_s, place.read_timeout_s)
         try:
             self._file = self._av.open(place.url, options=dict(place.options), timeout=timeouts)
-        except self._av.error.FFmpegError as e:
-            raise self._failure(e) from None
+        except BaseException as e:
+            self._hear_no_more()
+            if isinstance(e, self._av.error.FFmpegError):
+                raise self._failure(e) from None
+            raise
         try:
             self._codec, self._stream = self._choose()
             self._sets, self._length_size = self._header()
         except BaseException:
-            self._file.close()
+            self.close()
             raise
         self._opened = True
         base = self._stream.time_base or Fraction(1, 90_000)
@@ -97,7 +102,12 @@ class Packets:
                     if not self._rewind():
                         return None
                     continue
-                return [self._picture(packet)]
+                if self._damaged():
+                    self._lost += 1
+                    continue
+                picture = replace(self._picture(packet), lost=self._lost)
+                self._lost = 0
+                return [picture]
         except self._av.error.EOFError:
             raise TransientError("the camera ended the stream") from None
         except self._av.error.FFmpegError as e:
@@ -105,6 +115,26 @@ class Packets:
 
     def close(self) -> None:
         self._file.close()
+        self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        if self._losses is not None:
+            self._losses.close()
+            self._losses = None
+
+    def _damaged(self) -> bool:
+        """Whether this picture may be of packets of which some did not come.
+
+        libav gives a picture when the next one begins, so a loss may be this one's or the next one's. Of a JPEG with
+        a hole it gives nothing.
+        """
+        if self._losses is not None and self._losses.heard():
+            if self._codec is Codec.JPEG:
+                self._lost += 1
+            else:
+                self._doubtful = 2
+        self._doubtful -= (doubtful := self._doubtful > 0)
+        return doubtful
 
     def _rewind(self) -> bool:
         if not self._place.paced:

@@ -21,6 +21,7 @@ class Recoded:
         self._av = library()
         self._context: Any = None
         self._codec: Codec | None = None
+        self._lost = 0
 
     @property
     def about(self) -> str:
@@ -42,8 +43,11 @@ class Recoded:
         self._device.close()
 
     def _jpegs(self, p: Picture) -> list[Picture]:
-        if self._codec is not p.codec:
+        if self._codec is not p.codec or p.lost:  # what leans on a lost picture would be smeared
+            self._lost += p.lost
+            self._codec = None
             if not p.keyframe:
+                self._lost += 1
                 return []
             self._codec = p.codec
             self._context = self._av.CodecContext.create(_NAMES[p.codec], "r")
@@ -54,7 +58,8 @@ class Recoded:
         except self._av.error.FFmpegError:
             self._codec = None
             return []
-        return [Picture(_jpeg(image), pts_ns=p.pts_ns) for image in images]
+        lost, self._lost = (self._lost, 0) if images else (0, self._lost)
+        return [Picture(_jpeg(image), pts_ns=p.pts_ns, lost=0 if n else lost) for n, image in enumerate(images)]
 
 
 def _jpeg(image: Any) -> bytes:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 SUBSTREAM_AGAIN_S = 15.0
 SMALL_AGE_NS = 2_000_000_000
+UDP_BUFFER_BYTES = 2 * 1024 * 1024
 PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto"
 
 
@@ -31,7 +32,8 @@ class RtspSource:
     `substream` is the address of the same camera's small stream: motion is looked for there, decoding little. It has
     the same login where its own address has none.
     With `reencode` every picture is decoded and coded anew as JPEG, which privacy masks need.
-    `transport` is tcp, or udp where a camera knows nothing else. `password_file` has the password in its first line.
+    `transport` is tcp, or udp where a camera knows nothing else: a lost packet then costs up to the next keyframe.
+    `password_file` has the password in its first line.
     """
 
     url: str
@@ -138,6 +140,8 @@ class RtspSource:
                 "analyzeduration": "1",
                 "fpsprobesize": "0",
             }
+            if self.transport == "udp":
+                options["buffer_size"] = str(UDP_BUFFER_BYTES)  # the kernel gives as much of it as it may
         return Place(
             f"{url.scheme}://{login}{url.authority}{url.target}",
             options,

@@ -1,9 +1,10 @@
-"""An RTSP camera (RFC 2326; H.264 after RFC 6184, interleaved TCP) that dies, stalls and tells wrong times at will."""
+"""An RTSP camera (RFC 2326; H.264 after RFC 6184, over TCP and UDP) that dies, stalls, loses and lies at will."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ class RtspCamera:
     """Plays `units` again and again at `fps` to each client. Use as an async context manager; `url` is where it is.
 
     `stamp`: the RTP time of the n-th frame. `stall_after`, `die_after`: frames of one session. `login`: what Basic
-    must carry. `answer`: said instead of RTSP.
+    must carry. `answer`: said instead of RTSP. `loses`: whether the n-th packet gets lost, where it goes over UDP.
     """
 
     units: Sequence[Unit]
@@ -32,6 +33,7 @@ class RtspCamera:
     login: str = ""
     answer: bytes = b""
     tell_sets: bool = True
+    loses: Callable[[int], bool] = lambda n: False
     port: int = 0
     sessions: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -59,6 +61,8 @@ class RtspCamera:
         assert task is not None
         self._tasks.add(task)
         playing: asyncio.Task[None] | None = None
+        send = _interleaved(writer)
+        way: asyncio.DatagramTransport | None = None
         try:
             if self.answer:
                 writer.write(self.answer)
@@ -73,12 +77,21 @@ class RtspCamera:
                     _reply(writer, head, "404 Not Found")
                 elif method == "DESCRIBE":
                     _reply(writer, head, "200 OK", "Content-Type: application/sdp", body=self._sdp())
+                elif method == "SETUP" and (wanted := re.search(r"client_port=(\d+)-(\d+)", head)):
+                    to = ("127.0.0.1", int(wanted[1]))
+                    way, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0), remote_addr=to
+                    )
+                    send = self._over(way)
+                    port = way.get_extra_info("sockname")[1]
+                    ports = f"{wanted[0]};server_port={port}-{port + 1}"
+                    _reply(writer, head, "200 OK", f"Transport: RTP/AVP;unicast;{ports}", "Session: 7")
                 elif method == "SETUP":
                     _reply(writer, head, "200 OK", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1", "Session: 7")
                 elif method == "PLAY":
                     _reply(writer, head, "200 OK", "Session: 7", "Range: npt=0.000-")
                     self.sessions += 1
-                    playing = asyncio.create_task(self._play(writer))
+                    playing = asyncio.create_task(self._play(writer, send))
                 else:
                     _reply(writer, head, "200 OK", "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER")
                 await writer.drain()
@@ -87,6 +100,8 @@ class RtspCamera:
         finally:
             if playing is not None:
                 playing.cancel()
+            if way is not None:
+                way.close()
             writer.transport.abort()
             self._tasks.discard(task)
 
@@ -97,7 +112,18 @@ class RtspCamera:
         sets = next(parameter_sets(u.codec, u.data) for u in self.units if u.keyframe)
         return sdp(sets if self.tell_sets else None)
 
-    async def _play(self, writer: asyncio.StreamWriter) -> None:
+    def _over(self, way: asyncio.DatagramTransport) -> Callable[[bytes], None]:
+        count = 0
+
+        def send(packet: bytes) -> None:
+            nonlocal count
+            if not self.loses(count):
+                way.sendto(packet)
+            count += 1
+
+        return send
+
+    async def _play(self, writer: asyncio.StreamWriter, send: Callable[[bytes], None]) -> None:
         loop = asyncio.get_running_loop()
         sequence, due = 0, loop.time()
         n = 0
@@ -108,12 +134,16 @@ class RtspCamera:
                 writer.transport.abort()
                 return
             for packet in packets(self.units[n % len(self.units)].data, sequence, self.stamp(n)):
-                writer.write(b"$\0" + struct.pack(">H", len(packet)) + packet)
+                send(packet)
                 sequence += 1
             await writer.drain()
             n += 1
             due += 1 / self.fps
             await asyncio.sleep(due - loop.time())
+
+
+def _interleaved(writer: asyncio.StreamWriter) -> Callable[[bytes], None]:
+    return lambda packet: writer.write(b"$\0" + struct.pack(">H", len(packet)) + packet)
 
 
 def sdp(sets: ParameterSets | None) -> bytes:
