@@ -134,9 +134,7 @@ class MotionDetector:
         t = self._tuning
         hidden: list[Candidate] = []
         if self._region.looked is not None:
-            masked = cv2.bitwise_and(differs, cv2.bitwise_not(self._region.looked))
-            if cv2.countNonZero(masked):
-                hidden.append(Candidate("mask", self._box(*cv2.boundingRect(masked))))
+            hidden += self._masked(cv2.bitwise_and(differs, cv2.bitwise_not(self._region.looked)), away, limit)
             differs = cv2.bitwise_and(differs, self._region.looked)
         groups = group(differs)
         usual: Plane | None = None
@@ -165,6 +163,15 @@ class MotionDetector:
             elif reason != "fleeting" or k.ground >= NOTED * self._tracker.wanted:
                 hidden.append(self._candidate(reason, k.blob, k.ground))
         return moving, hidden, self._shield(groups, shielding)
+
+    def _masked(self, masked: Plane, away: Plane, limit: Plane) -> list[Candidate]:
+        """What differs where nothing counts; its evidence is as if all of that were new, calm ground."""
+        places = np.flatnonzero(masked)
+        evidence = float(np.minimum(away.ravel()[places] / limit.ravel()[places], self._tuning.pixel_cap).sum())
+        if evidence < NOTED * self._tracker.wanted:
+            return []
+        box = self._box(*cv2.boundingRect(masked))
+        return [Candidate("mask", box, round(evidence, 1), round(self._tracker.wanted, 1))]
 
     def _held_back(self, track: Track, pts_s: float, patience_s: float) -> str:
         """Why a track is no motion now, "" if it is."""

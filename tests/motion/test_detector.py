@@ -180,6 +180,8 @@ def test_masks_zones_and_sizes_hold_motion_back_and_say_so() -> None:
     assert "small" in seen(MotionSettings(min_size=0.2))[1]
     assert not seen(MotionSettings(min_size=0.2))[0]
     assert not seen(MotionSettings(max_size=0.02))[0]
+    masked = [h for d in watch(planes, MotionSettings(masks=(bottom,))) for h in d.hidden]
+    assert max(h.evidence / h.wanted for h in masked) > 0.5
     named = watch(planes, MotionSettings(zones=(Zone(name="yard", points=bottom),)))
     assert {d.zone for d in named if d.moving} == {"yard"}
 

@@ -49,6 +49,24 @@ def test_every_kind_of_picture_that_repeats_is_still(size: tuple[int, int], opti
     assert decide([coded(view(*size), *options)] * 40) == [False] * 40
 
 
+@pytest.mark.parametrize("kind", ["grey", "progressive", "4:2:2", "cmyk"])
+def test_what_walks_is_seen_in_every_kind_of_picture(kind: str) -> None:
+    options = {
+        "progressive": (cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        "4:2:2": (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422),
+    }.get(kind, ())
+    pictures = []
+    for i in range(60):
+        image = view(120, 160, 1 if kind in ("grey", "cmyk") else 3)
+        x = 3 * (i - 30)
+        image[60:90, max(0, x - 12) : max(0, x)] = 250
+        data = coded(image, *options)
+        pictures.append(_cmyk(data) if kind == "cmyk" else data)
+    moving = decide(pictures)
+    assert not any(moving[:30])
+    assert any(moving[30:41])
+
+
 def test_grey_and_cmyk_pictures_are_looked_at() -> None:
     assert decide([coded(view(120, 160, 1))] * 20) == [False] * 20
     assert jpeg_luma(_cmyk(coded(view(120, 160, 1)))).shape == (60, 80)
@@ -71,8 +89,10 @@ def test_a_huge_picture_is_refused_before_it_is_decoded_and_the_rest_goes_on() -
     assert decide([small] * 10 + [huge] + [small] * 10) == [False] * 21
 
 
-def test_a_large_picture_is_looked_at() -> None:
+def test_a_large_picture_is_looked_at_and_one_over_the_limit_is_not() -> None:
     assert decide([coded(view(3000, 4000, 1))] * 3) == [False] * 3
+    with pytest.raises(ValueError, match="8000x6000"):
+        jpeg_luma(coded(view(6000, 8000, 1)))
 
 
 def test_one_frame_a_change_of_size_and_rubbish() -> None:
