@@ -8,10 +8,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.motion import scenes
+from tests.motion import composites, scenes
 from tests.motion.scoring import Score, score
 from tests.motion.test_regression import CLIPS, PROJECT, SHARED
 
@@ -35,7 +36,15 @@ def main() -> None:
         "",
         "## Made scenes",
         "",
-        *_made(),
+        f"`tests/motion/scenes.py`, {len(SEEDS)} seeds each; means. The numbers were chosen with these in view.",
+        "",
+        *_made(scenes.SCENES),
+        "",
+        "## Made scenes of another kind",
+        "",
+        f"`tests/motion/composites.py`, {len(SEEDS)} seeds each; means.",
+        "",
+        *_made(composites.COMPOSITES),
         "",
         f"Three films come with the project ({CLIPS.name}/README.md).",
         "",
@@ -83,10 +92,9 @@ def _f1(films: list[dict[str, Any]]) -> float:
     return float(2 * tp / (2 * tp + fp + fn))
 
 
-def _made() -> list[str]:
-    lines = [f"`tests/motion/scenes.py`, {len(SEEDS)} seeds each; means.", ""]
-    lines += ["| scene | F1 | false-positive rate | events in 1 s / late / missed |", "|---|---|---|---|"]
-    for name, make in scenes.SCENES.items():
+def _made(films: dict[str, Callable[[int], scenes.Scene]]) -> list[str]:
+    lines = ["| scene | F1 | false-positive rate | events in 1 s / late / missed |", "|---|---|---|---|"]
+    for name, make in films.items():
         got = []
         for seed in SEEDS:
             scene = make(seed)

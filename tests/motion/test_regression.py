@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.motion.rawclip import open_footage
-from tests.motion import scenes
+from tests.motion import composites, scenes
 from tests.motion.scoring import compare, score
 
 CLIPS = Path(__file__).parent / "clips"
@@ -45,6 +45,16 @@ def test_made_scenes(name: str) -> None:
     got = score(jpegs, scenes.labels(name, boxes, scene.fps))
     assert got.f1 >= f1
     assert got.fpr <= fpr
+    assert got.missed == 0
+
+
+@pytest.mark.parametrize("name", ["striped", "fan", "flag", "hunting", "smoothed", "shower", "bands"])
+def test_made_scenes_of_another_kind(name: str) -> None:
+    scene = composites.COMPOSITES[name](17)
+    jpegs, boxes = scene.films()
+    got = score(jpegs, scenes.labels(name, boxes, scene.fps))
+    assert got.f1 >= 0.9
+    assert got.fpr <= 0.02
     assert got.missed == 0
 
 
