@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +25,10 @@ class Report:
     """What was found. Without a ledger nothing is promised: then `declared` counts all numbers that were given up.
 
     With one, each promised item is stored, declared, expired (stored, and deleted since by retention), or one of
-    these, which must be 0: `lost` (none of it), `dup` (stored more than once), `torn` (its file is missing, short
-    or altered), `wrong` (another content is stored under its number). `unindexed`: files without a row, left by an
-    upload that was cut off and will come again; harmless.
+    these, which must be 0: `lost` (none of it; also without a ledger: a number that its sender was given an answer for
+    and that is nowhere), `dup` (stored more than once), `torn` (its file is missing, short or altered), `wrong`
+    (another content is stored under its number). `unindexed`: files without a row, left by an upload that was cut off
+    and will come again; harmless.
     """
 
     promised: int = 0
@@ -69,6 +72,7 @@ def check(store: Path, ledgers: tuple[Path, ...] = ()) -> Report:
         with sqlite.snapshot(store) as rows:
             digests, torn = _check_rows(rows, store, report)
             _check_promises(rows, promised, digests, report)
+            _check_answers(rows, promised, digests, report)
             if not ledgers:
                 report.declared = _declared_numbers(rows)
             known = {_path(store, key, type_) for key, (_, type_) in digests.items()}
@@ -156,6 +160,41 @@ def _check_promises(
 def _declared(rows: Rows, key: Key) -> bool:
     camera, spool, seq = key
     return rows.dropped.get(camera=camera, spool=spool, first=Below(seq + 1), last=From(seq)) is not None
+
+
+def _check_answers(
+    rows: Rows, promised: dict[Key, set[bytes]], digests: dict[Key, tuple[bytes, ItemType]], report: Report
+) -> None:
+    """Every number that a sender was given an answer for is an item, was one, or was declared."""
+    known: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for camera, spool, seq in digests:
+        known.setdefault((camera, spool), []).append((seq, seq))
+    for d in rows.dropped.each():
+        known.setdefault((d.camera, d.spool), []).append((d.first, d.last))
+    for p in rows.past.each():
+        known.setdefault((p.camera, p.spool), []).extend((n, n) for n in past.numbers(p))
+    answered: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for span in rows.settled.each():
+        answered.setdefault((span.camera, span.spool), []).append((span.first, span.last))
+    for (camera, spool), spans in answered.items():
+        told = sorted(key[2] for key in promised if key[:2] == (camera, spool))
+        for first, last in _holes(sorted(spans), sorted(known.get((camera, spool), []))):
+            if lost := last - first + 1 - (bisect_right(told, last) - bisect_left(told, first)):
+                report.find("lost", (camera, spool, first), f"answered up to {last}, and neither stored nor declared")
+                report.lost += lost - 1
+
+
+def _holes(spans: list[tuple[int, int]], known: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What of the spans none of the known closed ranges has; both sorted, the spans disjoint."""
+    i = 0
+    for at, last in spans:
+        while at <= last:
+            while i < len(known) and known[i][1] < at:
+                i += 1
+            begin = known[i][0] if i < len(known) else last + 1
+            if begin > at:
+                yield at, min(begin - 1, last)
+            at = max(at, known[i][1] + 1) if begin <= last else last + 1
 
 
 def _declared_numbers(rows: Rows) -> int:

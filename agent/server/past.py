@@ -27,6 +27,12 @@ def same(rows: Rows, camera: str, spool: str, seq: int, sha256: bytes) -> bool |
     return None if known == NONE else known == _kept(sha256)
 
 
+def numbers(past: Past) -> list[int]:
+    """Of which items the block knows that they were stored once."""
+    kept = (past.digests[at * KEPT : (at + 1) * KEPT] for at in range(BLOCK))
+    return [past.block * BLOCK + at for at, digest in enumerate(kept) if digest != NONE]
+
+
 def _kept(sha256: bytes) -> bytes:
     kept = sha256[:KEPT]
     return kept if kept != NONE else NONE[:-1] + b"\x01"

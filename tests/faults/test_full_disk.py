@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -162,3 +163,25 @@ def test_an_agent_whose_server_is_killed_on_a_full_disk(tmp_path: Path, disk: Pa
         assert one.drain(), "not everything arrived"
         found = one.judge()
     assert found["ok"] and found["told"] == 0 and found["promised"] >= 7, found
+
+
+def test_an_agent_starts_on_a_full_disk_and_goes_on_when_there_is_room(tmp_path: Path, disk: Path) -> None:
+    with rig(tmp_path, spool=disk / "spool") as one:
+        for side in ("server", "agent"):
+            one.start(side)
+        one.listening()
+        one.more(3)
+        one.kill("agent")
+        fill(disk)
+        one.start("agent")
+        said = one._log("agent")
+        for _ in range(600):
+            if "items wait in memory" in said.read_text():
+                break
+            time.sleep(0.1)
+        assert one.alive("agent") and "items wait in memory" in said.read_text()
+        (disk / "somebody's").unlink()
+        one.more(10)
+        assert one.drain(), "not everything arrived"
+        found = one.judge()
+    assert found["ok"] and found["told"] == 0 and found["promised"] >= 13, found

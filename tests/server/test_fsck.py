@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import sqlite3
 import time
@@ -19,7 +20,7 @@ from agent.frame import Item
 from agent.outbox import MemoryOutbox
 from agent.server.app import CameraServer
 from agent.server.archive import Archive, Outcome
-from agent.server.fsck import Report, check
+from agent.server.fsck import Report, _holes, check
 from agent.server.rebuild import rebuild
 from tests.server.conftest import Start
 from tests.server.pictures import item, jpeg, put_event
@@ -104,6 +105,28 @@ async def test_a_row_that_is_gone_is_lost_and_its_file_is_no_item(store: Store) 
     store.sql("DELETE FROM items WHERE spool=? AND seq=2", SPOOL)
     report = store.check()
     assert counts(report) == {"lost": 1, "unindexed": 1} and f"{SPOOL}-2" in report.findings[0]
+    report = check(store.root)
+    assert counts(report) == {"lost": 1, "unindexed": 1}, "it was answered for: that is known without a ledger"
+
+
+async def test_what_was_answered_for_and_nobody_knows_is_lost_without_a_ledger(store: Store) -> None:
+    assert check(store.root).ok
+    await store.archive.declare("porch", SPOOL, 8, 2**40, "quota")
+    store.sql("DELETE FROM dropped WHERE spool=?", SPOOL)
+    store.sql("DELETE FROM items WHERE spool=? AND seq IN (2, 3, 5)", SPOOL)
+    found = check(store.root)
+    assert found.lost == 3 + 2**40 - 7 and len(found.findings) == 3
+    assert store.check().lost == found.lost, "those that were promised are not counted twice"
+
+
+def test_holes_of_ranges_are_those_of_their_numbers() -> None:
+    rng = random.Random(1)
+    for _ in range(500):
+        settled = {n for n in range(40) if rng.random() < 0.7}
+        spans = [(n, next(m for m in range(n, 41) if m + 1 not in settled)) for n in settled if n - 1 not in settled]
+        known = [(a, a + rng.randrange(6)) for a in rng.choices(range(40), k=rng.randrange(8))]
+        found = [n for a, b in _holes(sorted(spans), sorted(known)) for n in range(a, b + 1)]
+        assert found == sorted(settled - {n for a, b in known for n in range(a, b + 1)})
 
 
 async def test_what_was_promised_and_never_came_is_lost(store: Store) -> None:
