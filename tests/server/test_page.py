@@ -104,6 +104,26 @@ async def test_live_frames_arrive_unchanged(server: CameraServer, page: Page, ag
     assert complaints == []
 
 
+async def test_many_credits_are_given_and_taken_back_out_of_sight(
+    server: CameraServer, page: Page, agent: Agent
+) -> None:
+    await enter(page, server)
+    await until(page, "window.cameraAgent?.lastFrame?.index > 3")
+    camera, [viewer] = server._cameras.get("porch"), list(server._live._open)
+    assert camera is not None
+    async with asyncio.timeout(30):
+        while viewer._outlet.credits < 16:
+            await asyncio.sleep(0.05)
+    at = await page.evaluate("{ document.getElementById('cameras').hidden = true; cameraAgent.lastFrame.index }")
+    async with asyncio.timeout(30):
+        while camera.hub.readers:
+            await asyncio.sleep(0.05)
+    last = await page.evaluate("cameraAgent.lastFrame.index")
+    assert last - at < 15, "what was given is taken back"
+    await page.evaluate("document.getElementById('cameras').hidden = false")
+    await until(page, f"cameraAgent.lastFrame.index > {last}")
+
+
 async def test_a_phone_shows_all_of_it(server: CameraServer, page: Page, agent: Agent) -> None:
     await page.set_viewport_size({"width": 340, "height": 700})
     await enter(page, server)
