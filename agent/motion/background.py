@@ -42,6 +42,7 @@ class Background:
         self._low = [plane.copy(), plane.copy()]
         self._high = [plane.copy(), plane.copy()]
         self._blocked_s: Floats = np.zeros(plane.shape, np.float32)
+        self._longest_s = 0.0
         self.age_s = 0.0
         self._bucket_s = 0.0
 
@@ -68,7 +69,7 @@ class Background:
             now = self.mean.astype(np.uint8)
             self._low = [self._low[1], now]
             self._high = [self._high[1], now.copy()]
-        free = None if active is None else self._free(active, dt_s)
+        free = self._free(active, dt_s)
         cv2.accumulateWeighted(plane, self.mean, rate(dt_s, min(t.learn_s, 0.5 + self.age_s)), free)
         low, high = self._low[1], self._high[1]
         if free is None:
@@ -78,7 +79,16 @@ class Background:
             cv2.copyTo(cv2.min(low, plane), free, low)
             cv2.copyTo(cv2.max(high, plane), free, high)
 
-    def _free(self, active: Plane, dt_s: float) -> Plane:
-        """255 where the picture may be learned: no motion, or motion on the spot for longer than `block_s`."""
+    def _free(self, active: Plane | None, dt_s: float) -> Plane | None:
+        """255 where the picture may be learned: no motion, or motion on the spot for longer than `block_s`; None:
+        everywhere."""
+        if active is None:
+            if self._longest_s:
+                self._blocked_s[:] = self._longest_s = 0.0
+            return None
         self._blocked_s = cv2.copyTo(self._blocked_s + dt_s, active)
-        return cv2.bitwise_or(cv2.bitwise_not(active), above(self._blocked_s, self._tuning.block_s))
+        self._longest_s += dt_s
+        free = cv2.bitwise_not(active)
+        if self._longest_s <= self._tuning.block_s:
+            return free
+        return cv2.bitwise_or(free, above(self._blocked_s, self._tuning.block_s))

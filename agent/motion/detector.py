@@ -77,7 +77,8 @@ class MotionDetector:
             self._enter(self._scenes.turn(self._scene, luma, t), luma, pts_s, quiet_s)
             return Decision(moving=False, reason="light")
         self._trim(pts_s)
-        if now.since(self._past[0][2]).step(level) > t.light_step:
+        before = self._past[0][2]
+        if now != before and now.since(before).step(level) > t.light_step:
             self._quiet_until_s = max(self._quiet_until_s, pts_s + quiet_s)
         moving: list[Track] = []
         hidden: list[Candidate] = []

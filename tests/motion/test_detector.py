@@ -118,6 +118,24 @@ def test_a_thing_put_down_is_still_and_its_place_is_learned() -> None:
     assert not any(d.moving for d in decisions[130:])
 
 
+def test_who_comes_later_is_kept_from_being_learned_as_long_as_who_came_first() -> None:
+    from agent.motion.background import Background
+    from agent.motion.tuning import tuned
+
+    empty, who, here = (np.full((20, 20), grey, np.uint8) for grey in (90, 200, 255))
+    background = Background(empty, tuned(5))
+
+    def seen(seconds: float, picture: Plane, active: Plane | None) -> bool:
+        for _ in range(round(seconds * 5)):
+            background.learn(picture, active, 0.2)
+        return bool(abs(background.mean.mean() - 90) > 1)
+
+    assert not seen(15, who, here)
+    assert not seen(5, empty, None)
+    assert not seen(15, who, here)
+    assert seen(10, who, here)
+
+
 def test_what_swings_on_the_spot_is_learned_and_a_walker_beside_it_still_seen() -> None:
     rng, still = np.random.default_rng(2), view()
     leaf = rng.normal(0, 35, (24, 30))
