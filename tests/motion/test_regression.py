@@ -81,6 +81,7 @@ def test_the_development_films(tmp_path: Path) -> None:
     assert got["fpr"] <= 0.04
     assert (got["caught"], got["missed"]) == (21, 0)
     assert got["false_events"] <= 2
+    assert figures["five"]["false_events"] <= 2
     assert got["loc_hit"] >= 0.8
     assert got["loc_iou"] >= 0.55
     assert got["misplaced"] <= 0.03
