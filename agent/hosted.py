@@ -19,11 +19,12 @@ from agent.errors import UsageError
 from agent.exits import NO_CAMERA
 from agent.memory import give_back
 from agent.server.app import CameraServer, ServerSettings
-from agent.server.archive import Archive
+from agent.server.archive import Archive, unusable
 from agent.server.camera import Camera, CameraSettings
 from agent.server.cameras import Cameras
 from agent.server.catalog import Catalog
 from agent.server.handover import Handover, Pairing, handover
+from agent.server.index import UnavailableError
 from agent.server.news import News
 from agent.server.shares import Shares
 from agent.systemd import Notifier
@@ -143,5 +144,7 @@ async def opened(settings: ServerSettings, *, make: bool = False) -> AsyncIterat
         cameras = Cameras(archive, News(), SystemClock())
         await cameras.load()
         yield Store(settings, archive, cameras)
+    except UnavailableError as e:
+        raise unusable(settings.store_path, e) from None
     finally:
         await archive.close()

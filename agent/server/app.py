@@ -14,7 +14,7 @@ from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
 from agent.server import notify, sqlite
 from agent.server.accounts import Accounts
-from agent.server.archive import Archive
+from agent.server.archive import Archive, unusable
 from agent.server.camera import Camera, CameraSettings
 from agent.server.cameras import Cameras, Keys
 from agent.server.catalog import Catalog
@@ -113,6 +113,9 @@ class CameraServer:
             await self._open()
             self._listen(self._host())
             await self._listen_ftp(self._host())
+        except UnavailableError as e:
+            await self.close()
+            raise unusable(self.settings.store_path, e) from None
         except BaseException:
             await self.close()
             raise

@@ -24,7 +24,7 @@ from agent.server.ballast import Ballast
 from agent.server.digest import Contents, inspect
 from agent.server.directory import sync_dir
 from agent.server.eventlog import note_item
-from agent.server.index import OpenIndex, Rows, Table, UnavailableError
+from agent.server.index import DamagedError, OpenIndex, Rows, Table, UnavailableError
 from agent.server.index.rows import Dropped, ItemRow
 
 log = logging.getLogger(__name__)
@@ -101,9 +101,10 @@ class Archive:
             if durable:
                 for folder in (root, root.parent):
                     sync_dir(folder)
-        except (OSError, UnavailableError) as e:
-            reason = e.strerror if isinstance(e, OSError) else e
-            raise UsageError(f"cannot write the store {root}: {reason}", 73) from None
+        except OSError as e:
+            raise UsageError(f"cannot write the store {root}: {e.strerror}", 73) from None
+        except UnavailableError as e:
+            raise unusable(root, e) from None
         self.min_free_bytes = min(MIN_FREE_BYTES, shutil.disk_usage(root).total // 20)
         if min_free_bytes is not None:
             self.min_free_bytes = min_free_bytes
@@ -286,6 +287,14 @@ class Archive:
         if NAME.match(camera):
             await self.index.write(run)
             await self.index.scrub()
+
+
+def unusable(root: Path, e: UnavailableError) -> UsageError:
+    """In words for who started it (exit 73)."""
+    if isinstance(e, DamagedError):
+        way_out = "move its index.db* away, and `camera-agent archive rebuild` makes one from the files"
+        return UsageError(f"the index of the store {root} is damaged ({e}); {way_out}", 73)
+    return UsageError(f"the index of the store {root} cannot be used now: {e}", 73)
 
 
 def _known(rows: Rows, camera: str) -> bool:

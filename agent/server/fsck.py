@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import UsageError
-from agent.exits import CANNOT_WRITE, NO_CAMERA
+from agent.exits import NO_CAMERA
 from agent.frame import ItemType
 from agent.server import past, sqlite
-from agent.server.archive import ITEMS_PER_DIR, SUFFIX, Key
+from agent.server.archive import ITEMS_PER_DIR, SUFFIX, Key, unusable
 from agent.server.index import Below, From, Rows, UnavailableError
 
 FINDINGS = 20
@@ -82,7 +82,7 @@ def check(store: Path, ledgers: tuple[Path, ...] = ()) -> Report:
                 if now.items.get(camera=key[0], spool=key[1], seq=key[2]) is not None:
                     report.find("torn", key, why)
     except UnavailableError as e:
-        raise UsageError(f"the index of {store} cannot be read: {e}", CANNOT_WRITE) from None
+        raise unusable(store, e) from None
     return report
 
 

@@ -11,9 +11,9 @@ from agent.errors import UsageError
 from agent.exits import CANNOT_WRITE
 from agent.frame import Item, ItemType
 from agent.server import sqlite
-from agent.server.archive import NAME, SPOOL, SUFFIX, Archive
+from agent.server.archive import NAME, SPOOL, SUFFIX, Archive, unusable
 from agent.server.digest import Contents, inspect, number
-from agent.server.index import Rows
+from agent.server.index import Rows, UnavailableError
 from agent.server.index.rows import CameraRow
 from agent.server.lock import StoreLock
 
@@ -53,6 +53,8 @@ async def rebuild(store: Path) -> Rebuilt:
                 some, bad = await _spool(archive, folder.name, spool)
                 items, skipped = items + some, skipped + bad
         return Rebuilt(len(cameras), items, skipped)
+    except UnavailableError as e:
+        raise unusable(store, e) from None
     finally:
         await archive.close()
         lock.close()

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from agent.errors import UsageError
 from agent.frame import Codec, ItemType
 from agent.server.app import CameraServer
 from agent.server.index import (
@@ -288,3 +289,28 @@ async def test_a_server_runs_on_an_index_that_is_no_database(tmp_path: Path) -> 
         await server.close()
     assert not list((tmp_path / "store/items").iterdir()) and not (tmp_path / "store/index.db").exists()
     shutil.rmtree(tmp_path / "store")
+
+
+@pytest.mark.parametrize("harm", ["locked", "damaged", "half damaged", "newer"])
+async def test_a_server_on_an_index_that_is_no_use_says_so_in_one_line(tmp_path: Path, harm: str) -> None:
+    settings = ServerSettings(port=0, store=str(tmp_path / "store"))
+    server = CameraServer(settings)
+    await server.start()
+    await server.issue_token("porch")
+    await server.close()
+    path, holder = tmp_path / "store/index.db", None
+    if harm == "damaged":
+        path.write_bytes(b"no database at all" * 1000)
+    elif harm == "half damaged":
+        data = path.read_bytes()
+        path.write_bytes(data[:4096] + bytes(len(data) - 4096))
+    else:
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE" if harm == "locked" else "PRAGMA user_version=9999")
+    words = {"locked": "locked", "newer": "newer"}.get(harm, "archive rebuild")
+    with pytest.raises(UsageError, match=words) as said:
+        await CameraServer(settings).start()
+    assert said.value.exit_code == 73 and "\n" not in str(said.value)
+    if holder is not None:
+        holder.close()
+    assert path.exists(), "nothing is made anew unasked"

@@ -37,6 +37,10 @@ class UnavailableError(Exception):
     """The database did not do it: locked, damaged, no room. Nothing of the transaction is there."""
 
 
+class DamagedError(UnavailableError):
+    """What is stored there is no index, or broken; trying again does not help."""
+
+
 class TakenError(ValueError):
     """There is a row with this key, or with what must be unique."""
 

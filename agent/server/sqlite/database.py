@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.server.directory import sync_dir
-from agent.server.index import Rows, TakenError, UnavailableError, rows
+from agent.server.index import DamagedError, Rows, TakenError, UnavailableError, rows
 from agent.server.sqlite.schema import MIGRATIONS
 from agent.server.sqlite.tables import SqliteEvents, SqliteItems, SqliteTable
 
@@ -205,8 +205,10 @@ def _said() -> Iterator[None]:
         raise
     except sqlite3.IntegrityError as e:
         raise TakenError(str(e)) from e
-    except sqlite3.Error as e:
+    except sqlite3.OperationalError as e:
         raise UnavailableError(str(e)) from e
+    except sqlite3.DatabaseError as e:
+        raise DamagedError(str(e)) from e
 
 
 def _tables(conn: sqlite3.Connection) -> Rows:
@@ -242,7 +244,7 @@ def _scrub(conn: sqlite3.Connection) -> None:
 def _migrate(conn: sqlite3.Connection) -> None:
     at = conn.execute("PRAGMA user_version").fetchone()[0]
     if at > len(MIGRATIONS):
-        raise sqlite3.DatabaseError(f"index version {at} is newer than this program's {len(MIGRATIONS)}")
+        raise UnavailableError(f"index version {at} is newer than this program's {len(MIGRATIONS)}")
     while at < len(MIGRATIONS):
         conn.execute("BEGIN IMMEDIATE")
         at = conn.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
