@@ -199,15 +199,9 @@ class CameraServer:
         return self._live.viewers
 
     async def _open(self) -> None:
-        root = self.settings.store_path
+        root, limit = self.settings.store_path, self.settings.limit_bytes
         self._lock = StoreLock(root)
-        archive = Archive(
-            root,
-            durable=self._durable,
-            clock=self._clock,
-            max_bytes=self.settings.limit_bytes,
-            open_index=self._open_index,
-        )
+        archive = Archive(root, durable=self._durable, clock=self._clock, max_bytes=limit, open_index=self._open_index)
         archive.clear_incoming()
         self._archive = archive
         self._news = News(self._clock)
@@ -215,7 +209,7 @@ class CameraServer:
         await self._accounts.load()
         self._cameras = Cameras(archive, self._news, self._clock)
         await self._cameras.load()
-        limits = Limits(self.settings.retention_days, self.settings.stills_days, self.settings.limit_bytes)
+        limits = Limits(self.settings.retention_days, self.settings.stills_days, limit)
         self._retention = Retention(archive, self._clock, limits, self._cameras.all)
         catalog = Catalog(archive, self._clock)
         self._intake = Intake(archive, catalog, self._news)

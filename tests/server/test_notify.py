@@ -120,7 +120,7 @@ async def test_mail_brings_the_picture(start: Start) -> None:
     settings = MailSettings(
         type="mail", host="127.0.0.1", port=port, security="none", sender="cameras@example.org", to="me@example.org"
     )
-    server = await start(notes={}, notify=(settings,))
+    server = await start(notes={}, notify=(settings,), public_url="https://cameras.example.org/")
     await moves(server)
     async with asyncio.timeout(60):
         while not mails:
@@ -130,6 +130,8 @@ async def test_mail_brings_the_picture(start: Start) -> None:
     assert message["Subject"] == "porch: motion" and message["To"] == "me@example.org"
     [picture] = list(message.iter_attachments())
     assert picture.get_payload(decode=True) == jpeg(5)
+    text = message.get_body()
+    assert text is not None and text.get_content().splitlines()[-1] == "https://cameras.example.org/#event=1"
 
 
 @pytest.mark.skipif(

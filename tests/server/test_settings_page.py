@@ -8,9 +8,9 @@ from playwright.async_api import Page, async_playwright
 
 from agent.server.app import CameraServer
 from tests.server.conftest import Start
-from tests.server.people import PASSWORD, basic
+from tests.server.people import PASSWORD, basic, person
 from tests.server.pictures import jpeg
-from tests.server.test_page import CHROMIUM, until
+from tests.server.test_page import CHROMIUM, chromium, until
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"NO BROWSER at {CHROMIUM}: the pages are NOT tested")
 
@@ -96,3 +96,20 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         assert not (server.settings.store_path / "items" / "porch").exists()
         assert complaints == []
         await browser.close()
+
+
+async def test_a_login_on_the_way_keeps_the_event_that_a_link_named(start: Start) -> None:
+    server = await start()
+    link = server.setup_link()
+    assert link is not None
+    async with person(server) as who:
+        await who.ask("POST", link, data={"password": PASSWORD, "again": PASSWORD})
+    async with chromium() as page:
+        await page.goto(server.urls()[0] + "#event=7")
+        assert "/login" in page.url
+        for password in ("not the right one", PASSWORD):
+            await page.fill("#user", "owner")
+            await page.fill("#password", password)
+            async with page.expect_navigation():
+                await page.click("button[type=submit]")
+        assert page.url == server.urls()[0] + "#event=7"

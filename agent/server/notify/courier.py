@@ -97,8 +97,9 @@ class Courier:
         event = await self._catalog.event_of(row.camera, row.spool, row.number)
         picture = await self._catalog.thumb(event) if event else None
         when = cloudevents.rfc3339(row.at_ns)
-        data = {"event": event.id if event else None, "peak": event.peak if event else 0.0, "page": self._page or None}
+        page = f"{self._page}/#event={event.id}" if self._page and event else self._page
+        data = {"event": event.id if event else None, "peak": event.peak if event else 0.0, "page": page or None}
         id_ = f"{row.spool}-{row.number}"
         body = cloudevents.event("motion.started", row.camera, data, wall_ns=row.at_ns, id_=id_)
-        text = f"Something moves at {row.camera}, {when}." + (f"\n{self._page}" if self._page else "")
+        text = f"Something moves at {row.camera}, {when}." + (f"\n{page}" if page else "")
         return Note(id_, f"{row.camera}: motion", text, body, picture)
