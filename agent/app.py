@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READY_S = 10.0
-GONE_S = 0.5
+GONE_S = 5.0  # how often a disposable agent looks whether its camera still exists: each look wakes the process
 MIB = 1024 * 1024
 
 

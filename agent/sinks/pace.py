@@ -14,7 +14,7 @@ from time import monotonic
 LEAST_BYTES = 8 * 1024
 MOST_BYTES = 4 * 1024 * 1024
 FIRST_BYTES = 64 * 1024
-PART_BYTES = 256 * 1024
+PART_BYTES = 64 * 1024  # what is copied and masked on its way stays in the cache
 LAG_S = 0.3  # over the line's own time there and back
 
 

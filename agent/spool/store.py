@@ -213,7 +213,7 @@ class Spool:
                 again += [*unsynced, *items[i:]]
                 unsynced.clear()
                 break
-        if items:
+        if items and self._unannounced:
             self._call(self._announce)
         return again
 
