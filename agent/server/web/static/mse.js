@@ -16,7 +16,8 @@ export class LiveFilm {
     const type = answer.headers.get("Content-Type");
     if (!Source?.isTypeSupported(type)) {
       this.stop();
-      throw new Error(`This browser cannot play what this camera sends (${type.match(/codecs="([^"]*)"/)?.[1] ?? type}).`);
+      const codec = type.match(/codecs="([^"]*)"/)?.[1] ?? type;
+      throw Object.assign(new Error(`This browser cannot play what this camera sends (${codec}).`), { status: 415 });
     }
     const source = new Source();
     this.video.disableRemotePlayback = true; // a managed source asks for it

@@ -15,6 +15,7 @@ async function play() {
   try {
     await new LiveFilm(video.dataset.film, video).run(shown);
   } catch (e) {
+    if (e.status === 415) video.after(e.message); // as of H.265 in some browsers
     if (e.status && e.status !== 503) return; // it sends JPEGs, or the link opens nothing any more
   }
   setTimeout(play, AGAIN_MS);
