@@ -166,7 +166,7 @@ async def test_a_share_link_to_a_camera_shows_its_film_live(start: Start, camera
         share = await anna.ask("POST", "/api/v1/shares", 201, json={"camera": "gate"})
         async with watched(server, camera, made["token"]), chromium() as page:
             await page.goto(share["url"], wait_until="domcontentloaded")
-            playing = "document.querySelector('video').currentTime > 1 && document.querySelector('video').videoWidth"
+            playing = "document.querySelector('video')?.currentTime > 1 && document.querySelector('video')?.videoWidth"
             await until(page, playing)
             assert await page.evaluate(playing) == 320
             assert not await page.locator("img.film").count() and await page.locator("video").is_visible()
@@ -188,7 +188,7 @@ async def test_a_share_link_to_a_jpeg_camera_shows_its_pictures(start: Start) ->
         camera = server._cameras.get("porch")
         assert camera is not None
         async with asyncio.timeout(20):
-            while not await page.evaluate("document.querySelector('img.film').naturalWidth"):
+            while not await page.evaluate("document.querySelector('img.film')?.naturalWidth"):
                 camera.publish(frame(0))
                 await asyncio.sleep(0.1)
         assert await page.locator("img.film").is_visible() and not await page.locator("video").is_visible()
@@ -227,7 +227,7 @@ async def test_live_and_events_are_seen_in_chromium(
                 found.add(await page.evaluate(PLACE, ".camera video"))
                 await asyncio.sleep(0.2)
         assert all(-1 < x < 300 for x in found), found
-        await until(page, "document.querySelector('.camera .pill').textContent.startsWith('live')")
+        await until(page, "document.querySelector('.camera .pill')?.textContent.startsWith('live')")
         late = await page.evaluate(LATE)
         assert late < 3
         event = await closed_event(viewer, base)

@@ -99,7 +99,7 @@ async def test_live_frames_arrive_unchanged(server: CameraServer, page: Page, ag
         "async () => { const f = cameraAgent.lastFrame; return [f.index, f.camera, await cameraAgent.sha256(f.bytes)] }"
     )
     assert got == [got[0], "porch", agent.sent[got[0]]]
-    await until(page, "document.querySelector('.camera .pill').textContent.startsWith('live')")
+    await until(page, "document.querySelector('.camera .pill')?.textContent.startsWith('live')")
     assert server.viewers() == 1
     assert complaints == []
 
@@ -189,7 +189,7 @@ async def test_event_appears_and_plays(server: CameraServer, page: Page, agent: 
     await page.get_by_text("Nothing has moved yet").wait_for()
     pictures = put_event(agent.box, 1, time.time_ns(), close=False)
     await page.locator(".event.open").wait_for()
-    await until(page, "document.querySelector('.event img').naturalWidth === 160")
+    await until(page, "document.querySelector('.event img')?.naturalWidth === 160")
     await page.evaluate(
         "() => { window.seen = []; cameraAgent.onShown = (f) => seen.push(cameraAgent.sha256(f.bytes)) }"
     )

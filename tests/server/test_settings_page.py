@@ -61,7 +61,7 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         shared = await page.locator("#shared").inner_text()
         stranger = await (await browser.new_context()).new_page()
         await stranger.goto(shared)
-        await until(stranger, "document.querySelector('img.film').naturalWidth === 160")
+        await until(stranger, "document.querySelector('img.film')?.naturalWidth === 160")
         await stranger.goto(server.urls()[0])
         assert "/login" in stranger.url
 
