@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from agent.frame import Item, ItemType, Worth
+from agent.spool.gone import Gone
 from agent.spool.line import Backlog, Line, Part
 from agent.spool.ranges import Ranges
 
 MIB = 1024 * 1024
+MAX_GAPS = 1000
 
 
 class Session(Protocol):
@@ -124,7 +126,10 @@ class MemorySpool:
 
 
 class MemoryOutbox:
-    """An outbox in memory: when it is full the oldest items are given up, counted and declared."""
+    """An outbox in memory: when it is full the oldest items are given up, counted and declared.
+
+    Of the gaps that the other end does not acknowledge (many cannot be told of any) the newest MAX_GAPS are kept.
+    """
 
     def __init__(self, camera: str, max_bytes: int = 32 * MIB) -> None:
         self.camera = camera
@@ -135,7 +140,8 @@ class MemoryOutbox:
         self.acked_items = 0
         self._max_bytes = max_bytes
         self._items: dict[int, tuple[Item, Worth]] = {}
-        self._dropped: list[tuple[int, int, str]] = []
+        self._gone = Gone()
+        self._missing: dict[str, int] = {}
         self._acked = Ranges()
         self._session: Line | None = None
         self._emptied = asyncio.Event()
@@ -178,10 +184,12 @@ class MemoryOutbox:
     def _give_up(self, seq: int, why: str) -> None:
         self._forget(seq)
         self.dropped_items += 1
-        if self._dropped and self._dropped[-1][1:] == (seq - 1, why):
-            self._dropped[-1] = (self._dropped[-1][0], seq, why)
-        else:
-            self._dropped.append((seq, seq, why))
+        self._missing[why] = self._missing.get(why, 0) + 1
+        self._gone.add(seq, seq, why)
+        if self.dropped_items % MAX_GAPS == 0:
+            for first, last, _ in self.dropped()[:-MAX_GAPS]:
+                self._acked.add(first, last)
+            self.dropped()
 
     def _forget(self, seq: int) -> None:
         self.bytes -= len(self._items.pop(seq)[0].payload)
@@ -204,14 +212,13 @@ class MemoryOutbox:
             self._give_up(seq, why)
 
     def dropped(self) -> list[tuple[int, int, str]]:
-        return [(a, b, why) for a, b, why in self._dropped if not self._acked.covers(a, b)]
+        return self._gone.without(self._acked)
 
     def backlog(self) -> Backlog:
-        missing: dict[str, int] = {}
-        for first, last, why in self._dropped:
-            missing[why] = missing.get(why, 0) + last - first + 1
         oldest = min((i.wall_ns for i, _ in self._items.values()), default=None)
-        return Backlog(self.spool, self.next_seq, self._acked.upto, missing, len(self._items), self.bytes, oldest)
+        return Backlog(
+            self.spool, self.next_seq, self._acked.upto, dict(self._missing), len(self._items), self.bytes, oldest
+        )
 
     async def drained(self) -> None:
         await self._emptied.wait()

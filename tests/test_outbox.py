@@ -3,7 +3,7 @@
 import asyncio
 
 from agent.frame import ItemType
-from agent.outbox import MemoryOutbox
+from agent.outbox import MAX_GAPS, MemoryOutbox
 
 
 def fill(outbox: MemoryOutbox, count: int, size: int = 100) -> None:
@@ -73,3 +73,17 @@ async def test_who_stops_waiting_loses_no_item() -> None:
     fill(outbox, 1)
     waiting.cancel()
     assert (await asyncio.wait_for(session.take(), 60)).seq == 1
+
+
+async def test_what_was_given_up_takes_bounded_memory() -> None:
+    outbox = MemoryOutbox("porch", max_bytes=1 << 30)
+    fill(outbox, 6 * MAX_GAPS, 1)
+    for seq in range(1, 6 * MAX_GAPS, 2):
+        outbox.refuse(seq)
+        outbox.ack(0, [(seq + 1, seq + 1)])
+    gaps = outbox.dropped()
+    assert len(gaps) < 2 * MAX_GAPS and gaps[-1] == (6 * MAX_GAPS - 1, 6 * MAX_GAPS - 1, "refused")
+    assert outbox.backlog().missing == {"refused": 3 * MAX_GAPS}
+    assert len(outbox._acked.all()) < 2 * MAX_GAPS + 2
+    outbox.ack(6 * MAX_GAPS)
+    assert outbox.dropped() == [] == outbox._gone.all()

@@ -6,9 +6,9 @@ import errno
 import fcntl
 import json
 import secrets
-import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import UsageError
@@ -16,12 +16,15 @@ from agent.frame import Item, Worth
 from agent.spool.files import sync_folder, write_whole
 from agent.spool.origin import Origin
 from agent.spool.ranges import Ranges
-from agent.spool.record import HEAD
+from agent.spool.record import BLOCK, HEAD, up
+from agent.spool.room import Room
 from agent.spool.segment import Rotten, Segment
 from agent.spool.tombstones import NOT_OURS, Tombstones
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 SEGMENT_S = 60.0
+SEGMENT_SHARE = 16  # of a small spool a segment is no more: whole ones go when space is needed
+SMALL_BYTES = 8 * BLOCK  # the folder itself and its small files
 RESERVE = 256
 LEAP = 1 << 26
 MIN_FREE = 0.05
@@ -34,22 +37,21 @@ class Full(Exception):
 class Disk:
     """Everything below one folder. `lock` guards the lists; files are written by one thread only.
 
-    At most `max_bytes`, and `min_free` (a share of the disk) stays free: segments go to make room, the least
-    worth first. Raises UsageError (exit 73) when the folder cannot be written or another agent has it.
+    At most `max_bytes` by what the disk holds, and `min_free` (a share of the disk) stays free: segments go to make
+    room, the least worth first. Raises UsageError (exit 73) when the folder cannot be written or another agent has it.
     """
 
     def __init__(self, folder: Path, max_bytes: int, sinks: tuple[str, ...], min_free: float = MIN_FREE) -> None:
         self.folder = folder
-        self.max_bytes = max_bytes
+        self.room = Room(folder, max_bytes, min_free)
         self.lock = threading.Lock()
         self.segments: list[Segment] = []
         self.acked: dict[str, Ranges] = {}
         self.bytes = 0
         self.evicted_items = 0
-        self.damaged_bytes = 0
         self.copied = False
         self._sinks = sinks
-        self._min_free = min_free
+        self._segment_bytes = min(SEGMENT_BYTES, max_bytes // SEGMENT_SHARE)
         self._open: dict[Worth, Segment] = {}
         self._number = 0
         self._dirty_folder = False
@@ -82,13 +84,13 @@ class Disk:
         found = sorted((n, w, p) for p in self.folder.iterdir() if (nw := Segment.parse(p)) for n, w in [nw])
         newest = {w: n for n, w, _ in found}
         for number, worth, path in found:
-            segment = Segment(path, worth)
+            segment = Segment(path, number, worth)
             # Only the last file of each worth was open when the power went; older ones were synced whole.
-            self.damaged_bytes += segment.recover(check_bytes=newest[worth] == number)
+            segment.recover(check_bytes=newest[worth] == number)
             self._number = max(self._number, number)
             if segment.seqs:
                 self.segments.append(segment)
-                self.bytes += segment.size
+                self.bytes += segment.held
             else:
                 segment.delete()
         self._number_on()
@@ -138,68 +140,116 @@ class Disk:
     def write(self, item: Item, worth: Worth) -> None:
         """Append; makes room first. Raises Full, or OSError: then what was not synced must be abandoned."""
         self.reserve(item.seq)
-        self._make_room(len(item.payload) + HEAD.size)
+        size = up(HEAD.size + len(item.payload))
+        if size + self._small_bytes > self.room.max_bytes:
+            raise Full(f"an item of {len(item.payload)} bytes does not fit into {self.room.max_bytes}")
         while True:
             try:
-                self._segment(worth, item.seq).append(item)
-                break
+                segment = self._segment(worth, item.seq)
+                self._make_room(max(segment.size + size - segment.held, 0))
+                if segment.open:  # else it had to go itself
+                    self._append(segment, item)
+                    return
             except OSError as e:
                 if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._evict():
                     raise
+
+    def _append(self, segment: Segment, item: Item) -> None:
+        before = segment.held
+        segment.append(item)
+        self._resized(segment, before)
+
+    def _resized(self, segment: Segment, before: int) -> None:
         with self.lock:
-            self.bytes += len(item.payload) + HEAD.size
+            self.bytes += segment.held - before
+        self.room.took(segment.held - before)
 
     def _segment(self, worth: Worth, seq: int) -> Segment:
         segment = self._open.get(worth)
         now = time.monotonic()
-        room = segment and segment.open and segment.size < SEGMENT_BYTES and now - segment.opened_s < SEGMENT_S
+        room = segment and segment.open and segment.size < self._segment_bytes and now - segment.opened_s < SEGMENT_S
         if segment and room and (not segment.seqs or seq > segment.seqs[-1]):
             return segment
         if segment:
             segment.sync()
+            before = segment.held
             segment.close()
+            self._resized(segment, before)
             del self._open[worth]
+        spare = self._spare()
         self._number += 1
-        segment = Segment(self.folder / Segment.name(self._number, worth), worth, now)
-        segment.create()
+        segment = Segment(self.folder / Segment.name(self._number, worth), self._number, worth, now)
+        segment.create(spare)
         self._dirty_folder = True
         self._open[worth] = segment
         with self.lock:
             self.segments.append(segment)
+            self.bytes += segment.held
+        if spare:
+            self._sync_folder()
         return segment
+
+    def _spare(self) -> Path | None:
+        """The file of a segment that all have, when the space of a new one would have to come from such a one.
+
+        Over bytes that the file has already, a sync writes just these: a longer file costs the file system's journal
+        a transaction, twice the writes and flushes of a card.
+        """
+        if not self._lack(self._segment_bytes):
+            return None
+        with self.lock:
+            found = self._done(lambda s: not s.open)
+        if found is None or not found.reusable or 2 * found.held < self._segment_bytes:
+            return None
+        self.save_acks()
+        self._forget(found)
+        return found.path
+
+    def _done(self, fit: Callable[[Segment], bool]) -> Segment | None:
+        """The oldest segment all of whose items every sink's other end has."""
+        return next((s for s in self.segments if s.seqs and fit(s) and all(map(self.everyone_has, s.seqs))), None)
+
+    def _forget(self, segment: Segment) -> None:
+        with self.lock:
+            self.segments.remove(segment)
+            self.bytes -= segment.held
 
     def sync(self) -> None:
         """Everything written is durable when this returns. Raises OSError: then abandon."""
         for segment in self._open.values():
             segment.sync()
         if self._dirty_folder:
-            sync_folder(self.folder)
-            self._dirty_folder = False
+            self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        sync_folder(self.folder)
+        self._dirty_folder = False
 
     def abandon(self) -> None:
         """After an error: what was not synced is not here any more and has to be written again."""
         for segment in self._open.values():
-            gone = segment.abandon()
-            with self.lock:
-                self.bytes -= gone
-                if not segment.seqs:
-                    self.segments.remove(segment)
+            before = segment.held
+            segment.abandon()
+            self._resized(segment, before)
             if not segment.seqs:
+                self._forget(segment)
                 try:
                     segment.delete()
                 except OSError:
                     pass
         self._open.clear()
 
+    def _lack(self, want: int) -> str:
+        return self.room.lack(self.bytes + self._small_bytes, want)
+
+    @property
+    def _small_bytes(self) -> int:
+        return SMALL_BYTES + up(self.tombstones.size)
+
     def _make_room(self, want: int) -> None:
-        while self.bytes + want > self.max_bytes:
+        while why := self._lack(want):
             if not self._evict():
-                raise Full(f"an item of {want} bytes does not fit into {self.max_bytes}")
-        disk = shutil.disk_usage(self.folder)
-        while disk.free - want < disk.total * self._min_free:
-            if not self._evict():
-                raise Full(f"less than {self._min_free:.0%} of the disk is free")
-            disk = shutil.disk_usage(self.folder)
+                raise Full(why)
 
     def _evict(self) -> bool:
         """Delete the segment that is worth least: one that all have, else the least worth, the oldest first.
@@ -208,13 +258,12 @@ class Disk:
         are declared at the next start in any case.
         """
         with self.lock:
-            candidates = [s for s in self.segments if s.seqs]
-            if not candidates:
-                return False
-            done = [s for s in candidates if all(map(self.everyone_has, s.seqs))]
-            victim = done[0] if done else min(candidates, key=lambda s: (s.worth, s.path.name))
-            self.segments.remove(victim)
-            self.bytes -= victim.size
+            done = self._done(lambda s: True)
+            kept = [s for s in self.segments if s.seqs]
+        if not kept:
+            return False
+        victim = done or min(kept, key=lambda s: (s.worth, s.path.name))
+        self._forget(victim)
         if done:
             try:
                 self.save_acks()
@@ -225,6 +274,7 @@ class Disk:
         if self._open.get(victim.worth) is victim:
             del self._open[victim.worth]
         victim.delete()
+        self.room.look()
         return True
 
     def everyone_has(self, seq: int) -> bool:
@@ -261,8 +311,12 @@ class Disk:
             return segment.read(camera, self.id, seq)
         except FileNotFoundError:
             return None
-        except OSError as e:
-            raise Rotten(f"{segment.path.name}: item {seq}: {e.strerror}") from None
+        except (OSError, Rotten) as e:
+            with self.lock:
+                if segment not in self.segments:
+                    return None  # went while it was read, and was written over
+            why = str(e) if isinstance(e, Rotten) else f"{segment.path.name}: item {seq}: {e.strerror}"
+            raise Rotten(why) from None
 
     def kept(self) -> list[tuple[int, Worth]]:
         """(number, worth) of every item here, in order of numbers."""

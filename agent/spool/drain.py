@@ -23,7 +23,7 @@ class SpoolOutbox:
         self._sink = sink
         self._line: Line | None = None
         self._changed = asyncio.Event()
-        self._refused: list[tuple[int, int, str]] = []
+        self._refused: dict[str, int] = {}  # why: how many
         self._first = spool.next_seq  # of this life of the agent
         self._handed = Ranges()
         self.progress = 0
@@ -100,7 +100,7 @@ class SpoolOutbox:
                 ranges.add(a, b)
 
     def refuse(self, seq: int, why: str = "refused") -> None:
-        self._refused.append((seq, seq, why))
+        self._refused[why] = self._refused.get(why, 0) + 1
         if why != "conflict":
             self.ack(0, [(seq, seq)])
             return
@@ -133,8 +133,8 @@ class SpoolOutbox:
         wall_ns = None
         if oldest is not None:
             wall_ns = fresh[oldest].wall_ns if oldest in fresh else spool.disk.wall_ns(oldest)
-        missing: dict[str, int] = {}
-        for first, last, why in [*spool.disk.tombstones.all, *self._refused]:
+        missing = dict(self._refused)
+        for first, last, why in spool.disk.tombstones.all:
             missing[why] = missing.get(why, 0) + last - first + 1
         upto = oldest - 1 if oldest is not None else spool.next_seq - 1
         return Backlog(spool.id, spool.next_seq, upto, missing, len(waiting), sum(waiting.values()), wall_ns)

@@ -5,36 +5,44 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from agent.spool.files import write_whole
+from agent.spool.gone import Gone
 from agent.spool.ranges import Ranges
 
 NOT_OURS = "copy"  # numbers that another device with a copy of this spool may use: never declared
+LOOSE_BYTES = 64 * 1024
 
 
 class Tombstones:
     """`add` never fails: what the disk does not take now is kept in memory and written by `save`.
 
-    A line that a power cut costs is found again at the next start, as a number that is missing.
+    A line that a power cut costs is found again at the next start, as a number that is missing. `size`: of the file,
+    which is written anew, with neighbours in one line, when it has become twice as long as that and LOOSE_BYTES.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unsaved: list[str] = []
-        self.all: list[tuple[int, int, str]] = []
+        self._gone = Gone()
         self.numbers = Ranges()
+        self.size = 0
         try:
-            lines = path.read_text().splitlines()
+            text = path.read_text()
         except FileNotFoundError:
-            return
-        for line in lines:
+            text = ""
+        for line in text.splitlines():
             words = line.split()
             if len(words) == 3 and words[0].isdigit() and words[1].isdigit():
                 self._know(int(words[0]), int(words[1]), words[2])
+        self._sized(len(text))
+
+    @property
+    def all(self) -> list[tuple[int, int, str]]:
+        """(first, last, why), in order of numbers."""
+        return self._gone.all()
 
     def _know(self, first: int, last: int, why: str) -> None:
-        if self.all and self.all[-1][1:] == (first - 1, why):
-            self.all[-1] = (self.all[-1][0], last, why)
-        else:
-            self.all.append((first, last, why))
+        self._gone.add(first, last, why)
         self.numbers.add(first, last)
 
     def add(self, first: int, last: int, why: str) -> None:
@@ -50,8 +58,18 @@ class Tombstones:
         """Write what is not on disk yet; raises OSError."""
         if not self._unsaved:
             return
+        lines = "".join(self._unsaved)
         with open(self._path, "a", encoding="ascii") as f:
-            f.write("".join(self._unsaved))
+            f.write(lines)
             f.flush()
             os.fsync(f.fileno())
         self._unsaved.clear()
+        self.size += len(lines)
+        if self.size > self._most:
+            text = "".join(f"{a} {b} {why}\n" for a, b, why in self.all)
+            write_whole(self._path, text)
+            self._sized(len(text))
+
+    def _sized(self, size: int) -> None:
+        self.size = size
+        self._most = 2 * size + LOOSE_BYTES

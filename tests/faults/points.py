@@ -22,15 +22,14 @@ from typing import Any
 from agent.frame import Item, ItemType, Worth
 from agent.server.archive import Archive
 from agent.server.index.rows import CameraRow
-from agent.spool import disk
-from agent.spool.disk import Disk
+from agent.spool.disk import SMALL_BYTES, Disk
+from agent.spool.record import BLOCK
 from agent.spool.store import Spool
 from tests.faults import planted
 from tests.faults.oracle import judge
 
-disk.SEGMENT_BYTES = 8000
-QUOTA = 30_000
-ITEMS = 16
+QUOTA = SMALL_BYTES + 11 * BLOCK
+ITEMS = 20
 HOW = ("before", "after", "torn")
 
 
@@ -46,7 +45,7 @@ def open_spool(folder: Path) -> Spool:
 
 
 async def fill(folder: Path) -> None:
-    """Items of all worths, some acknowledged, more than fit."""
+    """Items of all worths, some acknowledged and written over, more than fit."""
     spool = open_spool(folder)
     for i in range(ITEMS):
         type_ = ItemType.STILL if i % 4 == 3 else ItemType.CLIP
@@ -55,6 +54,8 @@ async def fill(folder: Path) -> None:
         if i == 8:
             spool.outbox("a").ack(4)
             spool.give_up(6, "corrupt")
+        if i == 12:
+            spool.outbox("a").ack(8, [(10, 10)])
     await spool.close()
 
 

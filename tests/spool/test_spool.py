@@ -9,6 +9,7 @@ import pytest
 from agent.errors import UsageError
 from agent.frame import Item, ItemType, Worth
 from agent.spool.disk import Disk
+from agent.spool.record import BLOCK, HEAD
 from agent.spool.store import Spool
 
 MIB = 1024 * 1024
@@ -67,7 +68,7 @@ async def test_a_torn_end_costs_only_the_torn_item(tmp_path: Path, cut: int) -> 
     items = [put(spool, i) for i in range(5)]
     await spool.close()
     (path,) = tmp_path.glob("*.seg")
-    os.truncate(path, path.stat().st_size - cut)
+    os.truncate(path, 4 * BLOCK + HEAD.size + len(items[4].payload) - cut)
     spool = open_spool(tmp_path)
     assert await take(spool, 4) == items[:4]
     assert (5, 5) in [(a, min(b, 5)) for a, b, _ in spool.outbox("a").dropped()]
@@ -82,7 +83,7 @@ async def test_rot_in_the_middle_is_declared_and_blocks_nothing(tmp_path: Path) 
         await asyncio.sleep(0.01)
     (path,) = tmp_path.glob("*.seg")
     with open(path, "r+b") as f:
-        f.seek(2 * (72 + 1002) + 500)
+        f.seek(2 * BLOCK + 500)
         f.write(b"ROT")
     assert await take(spool, 4) == [items[0], items[1], items[3], items[4]]
     assert spool.rotten_items == 1
