@@ -24,6 +24,7 @@ ROUNDS = 400
 BATCH = 8
 BACKLOG_BYTES = 1_000_000_000
 MIB = 1024 * 1024
+FULL_BYTES = 128 * MIB
 
 
 def main() -> None:
@@ -33,20 +34,33 @@ def main() -> None:
 
 
 def _appending(folder: Path) -> None:
-    """The two take turns, so that what else the disk does meets both."""
-    disk = Disk(folder / "spool", 1024 * MIB, ("a",), 0.0)
+    """They take turns, so that what else the disk does meets all: a young spool, one that is full, SQLite."""
     db = sqlite3.connect(folder / "blobs.db", isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("CREATE TABLE item (seq INTEGER PRIMARY KEY, sha BLOB, wall INTEGER, data BLOB)")
     payload = random.Random(1).randbytes(SIZE)
-    items = [Item("c", disk.id, s, ItemType.CLIP, 1, s, payload, b"d" * 32) for s in range(1, 1 + ROUNDS * BATCH * 2)]
-    queue = iter(items)
 
-    def spool(count: int) -> None:
-        for _ in range(count):
-            disk.write(next(queue), Worth.HEAD)
-        disk.sync()
+    def spool(name: str, quota: int) -> tuple[Disk, Callable[[int], None]]:
+        disk = Disk(folder / name, quota, ("a",), 0.0)
+
+        def write(count: int) -> None:
+            for _ in range(count):
+                item = Item("c", disk.id, disk.next_seq, ItemType.CLIP, 1, disk.next_seq, payload, b"d" * 32)
+                disk.write(item, Worth.HEAD)
+                disk.next_seq += 1
+            disk.sync()
+
+        return disk, write
+
+    _, young = spool("young", 4096 * MIB)
+    full, over = spool("full", FULL_BYTES)
+    while full.bytes < FULL_BYTES * 9 // 10:
+        over(BATCH)
+
+    def acknowledged(count: int) -> None:
+        over(count)
+        full.acked["a"].add(1, full.next_seq - 1)
 
     sqlite_seq = iter(range(1, 10**9))
 
@@ -58,17 +72,21 @@ def _appending(folder: Path) -> None:
         db.execute("COMMIT")
 
     for name, count in (("each synced", 1), (f"{BATCH} to a sync", BATCH)):
-        ours, theirs = _both(partial(spool, count), partial(sqlite, count), ROUNDS // (2 if count > 1 else 1))
-        for what, a, b in zip(("wall", "CPU"), ours, theirs, strict=True):
-            ratio = f"{a / b:.2f} of SQLite's"
-            print(f"{name:16s} {what:4s} {a / count * 1e3:7.3f} ms an item, SQLite {b / count * 1e3:7.3f}: {ratio}")
+        jobs = [partial(job, count) for job in (young, acknowledged, sqlite)]
+        *ours, theirs = _in_turn(jobs, ROUNDS // (2 if count > 1 else 1))
+        for state, took in zip(("young", "full"), ours, strict=True):
+            for what, a, b in zip(("wall", "CPU"), took, theirs, strict=True):
+                print(
+                    f"{name:12s} {state:5s} {what:4s} {a / count * 1e3:7.3f} ms an item, "
+                    f"SQLite {b / count * 1e3:7.3f}: {a / b:.2f} of SQLite's"
+                )
 
 
-def _both(a: Callable[[], None], b: Callable[[], None], rounds: int) -> list[tuple[float, float]]:
-    """(wall, CPU) seconds of the median round of each."""
-    took: list[list[tuple[float, float]]] = [[], []]
+def _in_turn(jobs: list[partial[None]], rounds: int) -> list[tuple[float, float]]:
+    """Of each: the median round's wall seconds, the mean round's CPU seconds."""
+    took: list[list[tuple[float, float]]] = [[] for _ in jobs]
     for _ in range(rounds):
-        for i, job in enumerate((a, b)):
+        for i, job in enumerate(jobs):
             wall, cpu = time.perf_counter(), time.process_time()
             job()
             took[i].append((time.perf_counter() - wall, time.process_time() - cpu))
