@@ -6,7 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from agent.spool.files import write_whole
+from agent.durable import write_whole
 
 log = logging.getLogger(__name__)
 

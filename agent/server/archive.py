@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.clock import Clock, SystemClock
+from agent.durable import sync_folder
 from agent.errors import UsageError
 from agent.frame import Codec, Item, ItemType
 from agent.server import ledger, past, sqlite
 from agent.server.ballast import Ballast
 from agent.server.digest import Contents, inspect
-from agent.server.directory import sync_dir
 from agent.server.eventlog import note_item
 from agent.server.index import DamagedError, OpenIndex, Rows, Table, UnavailableError
 from agent.server.index.rows import Dropped, ItemRow
@@ -100,7 +100,7 @@ class Archive:
             self.index = open_index(root, durable=durable)
             if durable:
                 for folder in (root, root.parent):
-                    sync_dir(folder)
+                    sync_folder(folder)
         except OSError as e:
             raise UsageError(f"cannot write the store {root}: {e.strerror}", 73) from None
         except UnavailableError as e:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.durable import sync_folder, write_whole
 from agent.errors import UsageError
 from agent.frame import Item, Worth
-from agent.spool.files import sync_folder, write_whole
 from agent.spool.origin import Origin
 from agent.spool.ranges import Ranges
 from agent.spool.record import BLOCK, HEAD, up

@@ -6,7 +6,7 @@ import json
 import secrets
 from pathlib import Path
 
-from agent.spool.files import write_whole
+from agent.durable import write_whole
 
 _MACHINE = ("/sys/firmware/devicetree/base/serial-number", "/etc/machine-id")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from agent.spool.files import write_whole
+from agent.durable import write_whole
 from agent.spool.gone import Gone
 from agent.spool.ranges import Ranges
 

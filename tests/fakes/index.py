@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from agent.durable import sync_folder
 from agent.frame import ItemType
-from agent.server.directory import sync_dir
 from agent.server.index import Below, From, Match, NoneOf, OneOf, Rows, TakenError, UnavailableError, rows
 from agent.server.index.rows import EventRow, ItemRow
 
@@ -169,7 +169,7 @@ class MemoryIndex:
         try:
             result = run(self._rows)
             for path in self._rows.dirs if self._durable else ():
-                sync_dir(path)
+                sync_folder(path)
         except BaseException:
             for table, held in zip(self._tables, before, strict=True):
                 table.held = held

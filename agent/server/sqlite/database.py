@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.server.directory import sync_dir
+from agent.durable import sync_folder
 from agent.server.index import DamagedError, Rows, TakenError, UnavailableError, rows
 from agent.server.sqlite.schema import MIGRATIONS
 from agent.server.sqlite.tables import SqliteEvents, SqliteItems, SqliteTable
@@ -158,7 +158,7 @@ class SqliteIndex:
                 self._attempt(job)
             if self._durable:
                 for path in self._rows.dirs:
-                    sync_dir(path)
+                    sync_folder(path)
             self._conn.execute("COMMIT")
             self.commits += 1
         except (sqlite3.Error, OSError) as e:

@@ -1,4 +1,4 @@
-"""Small files that a power cut leaves old or new, never torn."""
+"""What outlasts a power cut: small files, old or new and never torn, and the names in a folder."""
 
 from __future__ import annotations
 
