@@ -6,12 +6,13 @@ import asyncio
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from agent.clock import Clock
-from agent.frame import Codec, ItemType
+from agent.frame import ItemType
 from agent.server.archive import DAY_NS, Archive
 from agent.server.index import Below, From, Index, Match, OneOf, Rows
 from agent.server.index.rows import EventRow, ItemRow
@@ -25,26 +26,14 @@ _PLAIN = (
 )
 
 
+_COLUMNS = attrgetter(*(f.name for f in fields(ItemRow)))
+
+
 @dataclass(frozen=True, slots=True)
-class StoredItem:
-    """An item's row; `path` is where its original bytes are.
+class StoredItem(ItemRow):
+    """An item's row; `path` is where its original bytes are."""
 
-    A clip of H.264 or H.265 knows the indices of its frames and of the keyframe that its first one leans on.
-    """
-
-    camera: str
-    spool: str
-    seq: int
-    type: ItemType
-    event: int
-    wall_ns: int
-    sha256: bytes
-    path: Path
-    bytes: int
-    codec: Codec = Codec.JPEG
-    first_index: int | None = None
-    last_index: int | None = None
-    key_index: int | None = None
+    path: Path = field(kw_only=True)
 
     @property
     def leans(self) -> bool:
@@ -231,8 +220,7 @@ class Catalog:
 
     def _item(self, row: ItemRow) -> StoredItem:
         path = self._archive.path(row.camera, row.spool, row.seq, row.type)
-        plain = (row.camera, row.spool, row.seq, row.type, row.event, row.wall_ns, row.sha256, path, row.bytes)
-        return StoredItem(*plain, row.codec, row.first_index, row.last_index, row.key_index)
+        return StoredItem(*_COLUMNS(row), path=path)
 
     def _event(self, row: EventRow) -> StoredEvent:
         state = row.state
