@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from agent.errors import PermanentError, TransientError
 from agent.exits import PERMISSION
 from agent.sinks.body import Body
+from agent.trust import trust
 
 T = TypeVar("T")
 PART = ".part"
@@ -104,7 +105,8 @@ class FtpSession:
 
     def _open(self) -> None:
         p = self._place
-        ftp = _Tls(context=self._trust(), timeout=p.timeout_s) if p.tls else ftplib.FTP(timeout=p.timeout_s)
+        context = trust(p.label, p.ca_file) if p.tls else None
+        ftp = _Tls(context=context, timeout=p.timeout_s) if context else ftplib.FTP(timeout=p.timeout_s)
         self._ftp = ftp
         ftp.connect(p.host, p.port)
         if isinstance(ftp, ftplib.FTP_TLS):
@@ -124,13 +126,6 @@ class FtpSession:
             ftp.auth()
         except ftplib.error_perm:
             raise PermanentError(f"{self._place.label}: the server has no TLS; 'tls: none' would do without") from None
-
-    def _trust(self) -> ssl.SSLContext:
-        try:
-            return ssl.create_default_context(cafile=self._place.ca_file)
-        except (OSError, ssl.SSLError):
-            text = f"{self._place.label}: ca_file {self._place.ca_file}: no certificates there"
-            raise PermanentError(text) from None
 
     def _put(self, path: str, body: Body) -> None:
         self._make(path.rpartition("/")[0])
