@@ -17,7 +17,7 @@ from agent.media import wire
 from agent.server import app
 from agent.server.app import CameraServer, ServerSettings
 from agent.server.ballast import NAME
-from tests.faults.rig import no_plug, rig
+from tests.faults.rig import Rig, no_plug, rig
 from tests.server.agents import Uplink, Uplinks
 from tests.server.conftest import connect as connect
 from tests.server.people import PASSWORD, Person, owner, person
@@ -143,15 +143,20 @@ async def test_what_may_go_goes_and_makes_room(disk: Path, monkeypatch: pytest.M
         assert (disk / "store" / "items" / "porch" / SPOOL / "0" / "1.jpg").exists(), "what is kept stays"
 
 
+def begun(one: Rig, disk: Path, killed: str) -> None:
+    """Items arrived, then one side was killed and its disk filled."""
+    for side in ("server", "agent"):
+        one.start(side)
+    one.listening()
+    one.more(3)
+    one.kill(killed)
+    fill(disk)
+
+
 def test_an_agent_whose_server_is_killed_on_a_full_disk(tmp_path: Path, disk: Path) -> None:
     """The server is killed, the disk is full, it is started and killed again; then there is room."""
     with rig(tmp_path, store=disk / "store") as one:
-        for side in ("server", "agent"):
-            one.start(side)
-        one.listening()
-        one.more(3)
-        one.kill("server")
-        fill(disk)
+        begun(one, disk, "server")
         for _ in range(2):
             one.start("server")
             one.listening()
@@ -167,12 +172,7 @@ def test_an_agent_whose_server_is_killed_on_a_full_disk(tmp_path: Path, disk: Pa
 
 def test_an_agent_starts_on_a_full_disk_and_goes_on_when_there_is_room(tmp_path: Path, disk: Path) -> None:
     with rig(tmp_path, spool=disk / "spool") as one:
-        for side in ("server", "agent"):
-            one.start(side)
-        one.listening()
-        one.more(3)
-        one.kill("agent")
-        fill(disk)
+        begun(one, disk, "agent")
         one.start("agent")
         said = one._log("agent")
         for _ in range(600):
