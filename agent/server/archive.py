@@ -34,6 +34,7 @@ SPOOL = re.compile(r"[0-9a-f]{16}\Z")
 SUFFIX = {ItemType.STILL: "jpg", ItemType.CLIP: "clip", ItemType.EVENT: "json"}
 ITEMS_PER_DIR = 1000
 INCOMING = "incoming"
+GOING = "~"  # in the name of an empty file there: of this item, the file may be gone and the row not yet
 MIN_FREE_BYTES = 64 * 1024 * 1024
 DAY_NS = 86_400_000_000_000
 
@@ -123,7 +124,8 @@ class Archive:
     def clear_incoming(self) -> None:
         """Remove what a crash cut short, which was never acknowledged; for who holds the store's lock."""
         for path in (self.root / INCOMING).iterdir():
-            path.unlink(missing_ok=True)
+            if GOING not in path.name:
+                path.unlink(missing_ok=True)
 
     def room_bytes(self) -> int:
         """How much more may be stored before something must go."""
@@ -255,14 +257,28 @@ class Archive:
 
     async def delete(self, keys: Sequence[Key]) -> int:
         """Delete these items with their files; returns how many were there."""
-        return await self.index.write(lambda rows: sum(self._delete(rows, key) for key in keys))
+        gone = await self.index.write(lambda rows: sum(self._delete(rows, key) for key in keys))
+        for key in keys:
+            self._going(key).unlink(missing_ok=True)
+        return gone
+
+    async def finish_deletions(self) -> int:
+        """Delete the rows of files that went before a crash, or before a commit for which the disk had no room."""
+        names = [p.name.split(GOING) for p in (self.root / INCOMING).iterdir() if GOING in p.name]
+        return await self.delete([(camera, spool, int(seq)) for camera, spool, seq in names]) if names else 0
+
+    def _going(self, key: Key) -> Path:
+        return self.root / INCOMING / GOING.join(map(str, key))
 
     def _delete(self, rows: Rows, key: Key) -> bool:
         camera, spool, seq = key
         item = rows.items.get(camera=camera, spool=spool, seq=seq)
         if item is None:
             return False
-        # The file goes first: a crash in between leaves a row that the next sweep deletes again.
+        # The file goes first: a disk that is full takes no commit before there is room. An empty file tells, until the
+        # row has followed, that it is to.
+        with contextlib.suppress(OSError):
+            self._going(key).touch()
         self.path(camera, spool, seq, item.type).unlink(missing_ok=True)
         past.remember(rows, camera, spool, seq, item.sha256)
         rows.items.remove(camera=camera, spool=spool, seq=seq)
@@ -282,6 +298,8 @@ class Archive:
                 table.remove(camera=camera)
             for folder in ("items", "parts"):
                 shutil.rmtree(self.root / folder / camera, ignore_errors=True)
+            for path in (self.root / INCOMING).glob(f"{camera}{GOING}*"):
+                path.unlink(missing_ok=True)
             rows.erasing.remove(camera=camera)
 
         if NAME.match(camera):

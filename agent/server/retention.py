@@ -75,7 +75,7 @@ class Retention:
 
     async def sweep(self) -> int:
         """All rules once; returns how many items went."""
-        gone = await self._by_age()
+        gone = await self._archive.finish_deletions() + await self._by_age()
         for camera in self._cameras():
             if (quota := camera.settings.quota_bytes) is not None:
                 gone += await self._down_to(quota, camera=camera.name)

@@ -10,9 +10,10 @@ import pytest
 from agent.clock import SystemClock
 from agent.frame import Item, ItemType
 from agent.media import clip
-from agent.server.archive import DAY_NS, Archive
+from agent.server.archive import DAY_NS, INCOMING, Archive, Outcome
 from agent.server.cameras import Cameras, CameraSettings
 from agent.server.catalog import Catalog
+from agent.server.index import Rows
 from agent.server.news import News
 from agent.server.retention import Limits, Retention
 from tests.server.pictures import frame
@@ -59,6 +60,10 @@ class Rig:
         files = {f"{p.parts[-4]}-{p.stem}" for p in (self.archive.root / "items").rglob("*.*")}
         assert files == {f"{row.camera}-{row.seq}" for row in rows}
         return files
+
+
+class Crash(Exception):
+    """Everything stops here."""
 
 
 @pytest.fixture
@@ -133,3 +138,39 @@ async def test_before_the_disk_is_full_the_oldest_go(rig: Rig, caplog: pytest.Lo
     rig.free -= 1
     assert await rig.retention().sweep() == 4
     assert "had to go" in caplog.text
+
+
+async def test_a_deletion_that_was_cut_short_is_finished_by_the_next_sweep(rig: Rig) -> None:
+    """The file goes before the row, so that a full disk gets room; then the power may go, or the commit fail."""
+    await rig.cameras.add("porch")
+    await rig.put("porch", ItemType.STILL)
+    kept = await rig.put("porch", ItemType.STILL)
+
+    def crash(rows: Rows) -> None:
+        assert rig.archive._delete(rows, ("porch", SPOOL, 1))
+        raise Crash
+
+    with pytest.raises(Crash):
+        await rig.archive.index.write(crash)
+    assert await rig.archive.digest("porch", SPOOL, 1), "a row without its file"
+    rig.archive.clear_incoming()
+    assert await rig.retention().sweep() == 1
+    assert await rig.left() == {kept}
+    assert list((rig.archive.root / INCOMING).iterdir()) == []
+    again = Item("porch", SPOOL, 1, ItemType.STILL, 0, 0, frame(1).data, Item.digest(frame(1).data))
+    assert await rig.archive.ingest(again) is Outcome.DUPLICATE, "it is known that it was here"
+    assert await rig.retention().sweep() == 0
+
+
+async def test_an_erased_camera_leaves_no_name_in_a_deletion_that_was_cut_short(rig: Rig) -> None:
+    await rig.cameras.add("porch")
+    await rig.put("porch", ItemType.STILL)
+
+    def crash(rows: Rows) -> None:
+        rig.archive._delete(rows, ("porch", SPOOL, 1))
+        raise Crash
+
+    with pytest.raises(Crash):
+        await rig.archive.index.write(crash)
+    await rig.archive.erase("porch")
+    assert list((rig.archive.root / INCOMING).iterdir()) == []
