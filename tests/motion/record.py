@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.motion import composites, scenes
 from tests.motion.scoring import Score, score
-from tests.motion.test_regression import CLIPS, PROJECT, SHARED
+from tests.motion.test_regression import PROJECT, SHARED
 
 SEEDS = (17, 34)
 HEAD = """# What the motion detector scores
@@ -46,7 +46,7 @@ def main() -> None:
         "",
         *_made(composites.COMPOSITES),
         "",
-        f"Three films come with the project ({CLIPS.name}/README.md).",
+        "Three films come with the project (`tests/motion/clips/README.md`).",
         "",
     ]
     (PROJECT / "docs/motion.md").write_text("\n".join(parts))
