@@ -100,8 +100,11 @@ class Store:
         clock = SystemClock()
         keys = await self.cameras.add(name, settings=chosen)
         left_ns = chosen.ends_ns - clock.wall_ns() if chosen and chosen.ends_ns else VIEW_S * 10**9
-        _, view = await Shares(self.archive.index, clock).create(1, keys.name, 0, left_ns / 1e9)
-        code = await Pairing(self.archive.index, clock).create(keys.name)
+        try:
+            _, view = await Shares(self.archive.index, clock).create(1, keys.name, 0, left_ns / 1e9)
+            code = await Pairing(self.archive.index, clock).create(keys.name)
+        except ValueError as e:
+            raise UsageError(f"{keys.name}: {e}") from None
         return handover(keys, self.base(), self.settings.ftp_at, code, view)
 
     def base(self) -> str:

@@ -151,10 +151,6 @@ class Accounts:
         for known in (self._accounts, self._secrets, self._grants):
             known.pop(id_, None)
 
-    async def grant(self, account: int, camera: str) -> None:
-        await self._index.write(lambda rows: rows.grants.put(Grant(account, camera)))
-        self._grants.setdefault(account, set()).add(camera)
-
     async def revoke(self, account: int, camera: str) -> None:
         await self._index.write(lambda rows: rows.grants.remove(account=account, camera=camera))
         self._grants.get(account, set()).discard(camera)
@@ -172,7 +168,9 @@ class Accounts:
 
         def run(rows: Rows) -> None:
             rows.links.remove(expires_ns=Below(now))
-            if rows.links.count() >= MAX_INVITES:
+            if camera and rows.cameras.get(name=camera) is None:
+                raise ValueError("the camera was deleted meanwhile")
+            if rows.links.count(kind="invite") >= MAX_INVITES:
                 raise ValueError("there are too many open invitations")
             rows.links.add(link)
 
@@ -196,16 +194,20 @@ class Accounts:
         def run(rows: Rows) -> Link | None:
             link = rows.links.get(hash=sha(code), kind="invite", expires_ns=late)
             rows.links.remove(hash=sha(code))
-            if link is not None and not link.camera and (row := rows.accounts.get(id=account.id)) is not None:
+            if link is None or (link.camera and rows.cameras.get(name=link.camera) is None):
+                return None
+            if link.camera:
+                rows.grants.put(Grant(account.id, link.camera))
+            elif (row := rows.accounts.get(id=account.id)) is not None:
                 rows.accounts.put(replace(row, role=MEMBER))
             return link
 
         link = await self._index.write(run)
-        if link is None:  # somebody was faster
+        if link is None:  # somebody was faster, or the camera is gone
             await self.remove(account.id)
             return None
         if link.camera:
-            await self.grant(account.id, link.camera)
+            self._grants.setdefault(account.id, set()).add(link.camera)
             return account
         account = self._accounts[account.id] = Account(account.id, account.name, MEMBER)
         return account

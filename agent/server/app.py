@@ -271,7 +271,7 @@ class CameraServer:
             on_logout=lambda key: self._live.end_session(key),
         )
         rules = Allowed(pages, self._tokens, self._cameras, self._accounts)
-        self._live = Live(self._cameras, clock, pages.session)
+        self._live = Live(self._cameras, clock, rules, pages.session)
         self._streams = Streams(self._cameras, rules)
         names = Names(public, self.settings.host)
         app = web.Application(middlewares=[front(names, pages.message)], client_max_size=MAX_BODY_BYTES)
@@ -328,6 +328,7 @@ class CameraServer:
             if self._ftp is not None:
                 self._ftp.forget(camera.name)
             self._accounts.forget(camera.name)
+            self._tokens.forget(camera.name)
 
     def _host(self) -> str:
         return self.settings.host if self._temporary or self._accounts.owned else LOOPBACK

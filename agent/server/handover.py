@@ -86,9 +86,17 @@ class Pairing:
         self._clock = clock
 
     async def create(self, camera: str) -> str:
+        """The camera's only code: an earlier one opens nothing more. Raises ValueError when the camera is gone."""
         code = "".join(secrets.choice(LETTERS) for _ in range(10))
         link = Link(sha(code), "pair", 0, camera, self._clock.wall_ns() + PAIR_NS)
-        await self._index.write(lambda rows: rows.links.add(link))
+
+        def run(rows: Rows) -> None:
+            if rows.cameras.get(name=camera) is None:
+                raise ValueError("the camera was deleted meanwhile")
+            rows.links.remove(kind="pair", camera=camera)
+            rows.links.add(link)
+
+        await self._index.write(run)
         return code
 
     async def redeem(self, code: str) -> str | None:

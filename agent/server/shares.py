@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from agent.clock import Clock
 from agent.server.hashed import sha
-from agent.server.index import Below, From, Index, Rows
+from agent.server.index import Below, From, Index, Match, Rows
 from agent.server.index.rows import Share
 
 __all__ = ["Share", "Shares"]
 
-MAX_SHARES = 1000
+MAX_SHARES = 1000  # of a camera
 
 
 class Shares:
@@ -28,15 +28,17 @@ class Shares:
         return share.id not in self._revoked and share.expires_ns > self._clock.wall_ns()
 
     async def create(self, account: int, camera: str, event: int, life_s: float) -> tuple[Share, str]:
-        """The share and its path. Raises ValueError when the account has too many."""
+        """The share and its path. Raises ValueError when the camera has too many, or is gone."""
         secret = secrets.token_urlsafe(16)
         now = self._clock.wall_ns()
         share = Share(sha(secret), account, camera, event, now, min(now + round(life_s * 1e9), 2**63 - 1))
 
         def run(rows: Rows) -> Share:
             rows.shares.remove(expires_ns=Below(now))
-            if rows.shares.count(account=account) >= MAX_SHARES:
-                raise ValueError("there are too many links; revoke some")
+            if rows.cameras.get(name=camera) is None:
+                raise ValueError("the camera was deleted meanwhile")
+            if rows.shares.count(camera=camera) >= MAX_SHARES:
+                raise ValueError("there are too many links of this camera; revoke some")
             return rows.shares.add(share)
 
         return await self._index.write(run), f"/s/{secret}"
@@ -56,12 +58,18 @@ class Shares:
 
         return await (self._index.write(view) if count else self._index.read(look))
 
-    async def of(self, account: int) -> list[Share]:
-        late = From(self._clock.wall_ns() + 1)
-        return await self._index.read(lambda rows: rows.shares.find(account=account, expires_ns=late))
+    async def of(self, account: int, camera: str = "") -> list[Share]:
+        """The account's, of one camera or (with "") of all."""
+        where = _of(account, camera) | {"expires_ns": From(self._clock.wall_ns() + 1)}
+        return await self._index.read(lambda rows: rows.shares.find(None, backwards=False, **where))
 
-    async def revoke(self, id_: int, account: int) -> bool:
-        """True when it was there and the account's."""
-        if gone := await self._index.write(lambda rows: rows.shares.remove(id=id_, account=account)) > 0:
+    async def revoke(self, id_: int, account: int, camera: str = "") -> bool:
+        """True when it was there, the account's, and of this camera."""
+        where = _of(account, camera) | {"id": id_}
+        if gone := await self._index.write(lambda rows: rows.shares.remove(**where)) > 0:
             self._revoked.add(id_)
         return gone
+
+
+def _of(account: int, camera: str) -> dict[str, Match]:
+    return {"account": account, "camera": camera} if camera else {"account": account}

@@ -7,7 +7,7 @@ import secrets
 from agent.clock import Clock
 from agent.server.accounts import Accounts, Who
 from agent.server.hashed import sha
-from agent.server.index import Index
+from agent.server.index import Index, Rows
 from agent.server.index.rows import Token
 
 __all__ = ["Token", "Tokens"]
@@ -29,13 +29,22 @@ class Tokens:
         self._tokens = {t.hash: t for t in await self._index.read(lambda rows: rows.tokens.find())}
 
     async def create(self, account: int, name: str, scope: str, camera: str, life_s: float) -> tuple[Token, str]:
-        """The token's row and the token itself, which is nowhere else. Raises ValueError when there are too many."""
+        """The token's row and the token itself, which is nowhere else.
+
+        Raises ValueError when there are too many, or when the camera is gone.
+        """
         if len(self.of(account)) >= MAX_TOKENS:
             raise ValueError("there are too many tokens; delete some")
         secret = PREFIX + secrets.token_urlsafe(32)
         now = self._clock.wall_ns()
         row = Token(sha(secret), account, name, scope, camera, now, now + round(life_s * 1e9))
-        token = self._tokens[row.hash] = await self._index.write(lambda rows: rows.tokens.add(row))
+
+        def run(rows: Rows) -> Token:
+            if camera and rows.cameras.get(name=camera) is None:
+                raise ValueError("the camera was deleted meanwhile")
+            return rows.tokens.add(row)
+
+        token = self._tokens[row.hash] = await self._index.write(run)
         return token, secret
 
     def of(self, account: int) -> list[Token]:
@@ -49,6 +58,10 @@ class Tokens:
                 del self._tokens[key]
                 return True
         return False
+
+    def forget(self, camera: str) -> None:
+        """The camera is erased, with its tokens; a later one of that name is another."""
+        self._tokens = {h: t for h, t in self._tokens.items() if t.camera != camera}
 
     def find(self, secret: str) -> Who | None:
         """Whose rights these are; None for a token that is unknown, late or orphaned."""

@@ -133,6 +133,12 @@ def asking(request: web.Request) -> Who:
     return request[WHO]
 
 
+def while_allowed(rules: Rules, request: web.Request, camera: str) -> Callable[[], bool]:
+    """Whether whoever asked may still see the camera: for answers that go on and on."""
+    who = asking(request)
+    return lambda: rules.who(request) == who and rules.may(who, camera, False)
+
+
 def is_api(request: web.Request) -> bool:
     return request.path.startswith(("/api/", UPLINK))
 

@@ -20,7 +20,7 @@ from agent.server import film
 from agent.server.cameras import Camera, Cameras
 from agent.server.catalog import Catalog, StoredEvent
 from agent.server.film import Film
-from agent.server.web.access import Access, Routes, Rules, asking
+from agent.server.web.access import Access, Routes, Rules, while_allowed
 from agent.server.web.api import EVENT_ID, FOREVER, ROOT, Api, wanted
 from agent.server.web.openapi import Op
 
@@ -121,8 +121,7 @@ class Films:
         camera = self._cameras.get(request.match_info["camera"])
         if camera is None:
             raise web.HTTPNotFound(text="no such camera")
-        who = asking(request)
-        return await self.live(request, camera, lambda: self._rules.who(request) == who)
+        return await self.live(request, camera, while_allowed(self._rules, request, camera.name))
 
     async def live(
         self, request: web.Request, camera: Camera, may: Callable[[], bool], more: Mapping[str, str] = NOTHING

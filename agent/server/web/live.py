@@ -14,6 +14,7 @@ from agent.clock import Clock
 from agent.frame import Codec, Frame
 from agent.media.wire import pack_live
 from agent.server.cameras import Camera, Cameras
+from agent.server.web.access import Rules, while_allowed
 from agent.server.web.auth import Session
 from agent.server.web.credits import Credits
 from agent.server.web.outlet import Outlet, framed
@@ -27,11 +28,14 @@ PING_S = 20.0
 
 
 class Live:
-    """All viewers; `session` says who asks."""
+    """All viewers; `session` says which browser asks, `rules` whether it may go on."""
 
-    def __init__(self, cameras: Cameras, clock: Clock, session: Callable[[web.Request], Session | None]) -> None:
+    def __init__(
+        self, cameras: Cameras, clock: Clock, rules: Rules, session: Callable[[web.Request], Session | None]
+    ) -> None:
         self._cameras = cameras
         self._clock = clock
+        self._rules = rules
         self._session = session
         self._open: dict[Viewer, bytes] = {}
         self._handlers: dict[Viewer, asyncio.Task[Any] | None] = {}
@@ -53,7 +57,7 @@ class Live:
         await ws.prepare(request)
         if (transport := request.transport) is None:
             return ws
-        viewer = Viewer(ws, transport, camera, self._clock)
+        viewer = Viewer(ws, transport, camera, self._clock, while_allowed(self._rules, request, camera.name))
         self._open[viewer] = session.hash if session else b""
         self._handlers[viewer] = asyncio.current_task()
         self._cameras.remember(camera, viewer.end)
@@ -98,10 +102,18 @@ class Viewer:
     JPEGs go through an `Outlet`, which wakes no task; films, of which no frame can be left out, through a task.
     """
 
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport, camera: Camera, clock: Clock) -> None:
+    def __init__(
+        self,
+        ws: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        camera: Camera,
+        clock: Clock,
+        may: Callable[[], bool],
+    ) -> None:
         self._ws = ws
         self._camera = camera
         self._clock = clock
+        self._may = may
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Future[int] = self._loop.create_future()
         self._over: asyncio.Future[None] = self._loop.create_future()
@@ -144,7 +156,9 @@ class Viewer:
             self._credit.set()
 
     def look(self) -> None:
-        """Called every second: who gave no credit for a while has no need of the camera."""
+        """Called every second: who gave no credit for a while has no need of the camera, and some may look no more."""
+        if not self._may():
+            self.end(4401)
         self._idle += self._outlet.credits == 0
         if self._idle > GRACE_S:
             self._pause()

@@ -11,7 +11,7 @@ from agent.clock import Clock
 from agent.errors import UsageError
 from agent.server.accounts import OWNER, Accounts
 from agent.server.camera import without_login
-from agent.server.cameras import Cameras, CameraSettings, Keys
+from agent.server.cameras import Camera, Cameras, CameraSettings, Keys
 from agent.server.catalog import Catalog
 from agent.server.handover import Handover, Pairing, handover
 from agent.server.ingest.pull import source_of
@@ -75,15 +75,20 @@ class Manage:
         )
         routes.add("POST", "/v1/pair", Access.TOKEN, self._pair, paired)
 
-    async def _handover(self, request: web.Request, keys: Keys, status: int) -> web.Response:
-        camera = self._cameras.get(keys.name)
+    async def _links(self, request: web.Request, camera: Camera) -> tuple[str, str]:
+        """A pairing code, and the path of a link that shows the camera for a while. Raises HTTPConflict."""
         life_s = VIEW_S
-        if camera and camera.settings.ends_ns:
+        if camera.settings.ends_ns:
             life_s = max(1.0, (camera.settings.ends_ns - self._clock.wall_ns()) / 1e9)
-        _, view = await self._shares.create(asking(request).account, keys.name, 0, life_s)
-        code = await self._pairing.create(keys.name)
+        try:
+            _, view = await self._shares.create(asking(request).account, camera.name, 0, life_s)
+            return await self._pairing.create(camera.name), view
+        except ValueError as e:
+            raise web.HTTPConflict(text=str(e)) from None
+
+    def _handover(self, request: web.Request, keys: Keys, code: str, view: str) -> web.Response:
         answer = handover(keys, self._base(request), self._ftp_port(), code, view)
-        return web.json_response(answer, status=status, headers={"Location": f"{ROOT}/cameras/{keys.name}"})
+        return web.json_response(answer, status=201, headers={"Location": f"{ROOT}/cameras/{keys.name}"})
 
     def _settings(self, request: web.Request, wanted: shapes.NewCamera, now: str | None = None) -> CameraSettings:
         """`now`: the address that is fetched from; named without its login, as we tell it, it stays as it is."""
@@ -104,13 +109,17 @@ class Manage:
             raise web.HTTPBadRequest(text=str(e)) from None
 
     async def _add(self, request: web.Request) -> web.Response:
+        if asking(request).camera:
+            raise web.HTTPForbidden(text="this token is for one camera only")
         wanted: shapes.NewCamera = await body(request, shapes.NewCamera)
         settings = self._settings(request, wanted)
         try:
             keys = await self._cameras.add(wanted.name, asking(request).account, settings, renew=False)
         except UsageError as e:
             raise web.HTTPConflict(text=str(e)) from None
-        return await self._handover(request, keys, 201)
+        if (camera := self._cameras.get(keys.name)) is None:
+            raise web.HTTPConflict(text="the camera was deleted meanwhile")
+        return self._handover(request, keys, *await self._links(request, camera))
 
     async def _change(self, request: web.Request) -> web.StreamResponse:
         wanted: shapes.NewCamera = await body(request, shapes.NewCamera)
@@ -131,7 +140,8 @@ class Manage:
         camera = self._cameras.get(name)
         if camera is None or camera.ended(self._clock.wall_ns()):
             raise web.HTTPConflict(text="the camera has ended; give it more time first")
-        return await self._handover(request, await self._cameras.add(name, camera.account), 201)
+        links = await self._links(request, camera)  # first: what fails then has not taken the old keys away
+        return self._handover(request, await self._cameras.add(name, camera.account), *links)
 
     async def _keep(self, request: web.Request) -> web.Response:
         event = await self._api.stored_event(request, manage=True)
@@ -154,10 +164,12 @@ class Manage:
         return web.json_response(share.as_json() | {"url": self._base(request) + path}, status=201)
 
     async def _list_shares(self, request: web.Request) -> web.Response:
-        return web.json_response({"shares": [s.as_json() for s in await self._shares.of(asking(request).account)]})
+        who = asking(request)
+        return web.json_response({"shares": [s.as_json() for s in await self._shares.of(who.account, who.camera)]})
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        if not await self._shares.revoke(int(request.match_info["share"]), asking(request).account):
+        who = asking(request)
+        if not await self._shares.revoke(int(request.match_info["share"]), who.account, who.camera):
             raise web.HTTPNotFound(text="no such link")
         return web.Response(status=204)
 

@@ -66,12 +66,16 @@ class People:
             raise web.HTTPNotFound(text="no such account")
         if account.role == OWNER:
             raise web.HTTPConflict(text="the server's owner stays")
-        for camera in [c for c in self._cameras.all() if c.account == account.id]:
-            await self._cameras.remove(camera.name)
+        await self._remove_cameras(account.id)
         await self._log_out(account.id)
         await self._accounts.remove(account.id)
         await self._tokens.load()
+        await self._remove_cameras(account.id)  # that were added meanwhile
         return web.Response(status=204)
+
+    async def _remove_cameras(self, account: int) -> None:
+        for camera in [c for c in self._cameras.all() if c.account == account]:
+            await self._cameras.remove(camera.name)
 
     async def _invite(self, request: web.Request) -> web.Response:
         wanted: shapes.Invitation = await body(request, shapes.Invitation)
@@ -93,8 +97,10 @@ class People:
         return web.json_response({"accounts": [a.as_json() for a in viewers]})
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        account = int(request.match_info["account"])
-        await self._accounts.revoke(account, request.match_info["camera"])
+        account, camera = int(request.match_info["account"]), request.match_info["camera"]
+        if account not in {a.id for a in self._accounts.viewers(camera)}:
+            raise web.HTTPNotFound(text="no such viewer of this camera")
+        await self._accounts.revoke(account, camera)
         await self._log_out(account)
         return web.Response(status=204)
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from agent.frame import Codec, Frame
 from agent.server.cameras import Camera, Cameras, Close
-from agent.server.web.access import Access, Routes, Rules, asking
+from agent.server.web.access import Access, Routes, Rules, while_allowed
 from agent.server.web.api import ROOT
 from agent.server.web.openapi import Op
 from agent.server.web.outlet import Outlet, framed
@@ -52,8 +52,7 @@ class Streams:
     async def _mjpeg(self, request: web.Request) -> web.StreamResponse:
         camera = self._cameras.get(request.match_info["camera"])
         assert camera is not None
-        who = asking(request)
-        return await self.mjpeg(request, camera, lambda: self._rules.who(request) == who)
+        return await self.mjpeg(request, camera, while_allowed(self._rules, request, camera.name))
 
     async def mjpeg(self, request: web.Request, camera: Camera, may: Callable[[], bool]) -> web.StreamResponse:
         """Answer with the camera's live pictures while `may()`."""
@@ -75,11 +74,11 @@ class Streams:
         ws = web.WebSocketResponse(compress=False, max_msg_size=4096, timeout=CLOSE_S, heartbeat=20.0)
         if not ws.can_prepare(request):
             raise web.HTTPUpgradeRequired(text="this is a WebSocket", headers={"Upgrade": "websocket"})
-        who = asking(request)
         await ws.prepare(request)
         reading = asyncio.create_task(_read(ws))
         try:
-            code = await self._run(request, camera, message, "ws", lambda: self._rules.who(request) == who, reading)
+            may = while_allowed(self._rules, request, camera.name)
+            code = await self._run(request, camera, message, "ws", may, reading)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
