@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.clock import Clock
@@ -21,6 +22,9 @@ BATCH = 500
 HEAD_NS = 5_000_000_000
 LOW_BYTES = 192 * 1024 * 1024
 LOW_SHARE = 0.02
+LEAP_NS = DAY_NS
+TIME = "%Y-%m-%d %H:%M"
+DOUBT_NS = 3600 * 1_000_000_000
 
 Disk = Callable[[Path], tuple[int, int]]
 
@@ -55,6 +59,8 @@ class Retention:
         self._limits = limits
         self._cameras = cameras
         self._disk = disk
+        self._zero_ns: int | None = None  # what the wall clock that is believed showed when the monotonic one began
+        self._leap_ns = self._leapt_ns = 0  # how far ahead of that it is, and when it was noticed
 
     async def run(self, every_s: float) -> None:
         """Sweep now and then, for ever."""
@@ -83,7 +89,29 @@ class Retention:
             gone += await self._down_to(self._limits.max_bytes)
         return gone + await self._before_full()
 
+    async def _doubtful(self) -> bool:
+        """Whether the clock leapt ahead by a day or more within the last hour; at the start: since the newest item.
+
+        It may be wrong now, or have been wrong when items were stored that it would take for old.
+        """
+        now_ns, wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
+        if self._zero_ns is None:
+            newest = await self._archive.index.read(lambda rows: rows.items.newest(1))
+            self._zero_ns = (newest[0].stored_ns if newest else wall_ns) - now_ns
+        leap_ns = wall_ns - now_ns - self._zero_ns
+        if leap_ns >= LEAP_NS:
+            if abs(leap_ns - self._leap_ns) >= LEAP_NS:
+                said = "the clock leapt ahead by %d days, to %s UTC: nothing goes by age for an hour"
+                log.warning(said, round(leap_ns / DAY_NS), datetime.fromtimestamp(wall_ns // 10**9, UTC).strftime(TIME))
+                self._leap_ns, self._leapt_ns = leap_ns, now_ns
+            if now_ns - self._leapt_ns < DOUBT_NS:
+                return True
+        self._zero_ns, self._leap_ns = wall_ns - now_ns, 0
+        return False
+
     async def _by_age(self) -> int:
+        if await self._doubtful():
+            return 0
         gone, others = 0, list[str]()
         for camera in self._cameras():
             days, stills = camera.settings.retention_days, camera.settings.stills_days

@@ -85,13 +85,14 @@ async def work(a: argparse.Namespace) -> None:
             Path(a.fire + ".new").write_text(str(time.time_ns()))
             os.replace(a.fire + ".new", a.fire)
             await asyncio.Event().wait()
+        while not pipeline.hub.latest:
+            await asyncio.sleep(0.01)
         ends_s = 0.0
         while promised(Path(a.ledger)) < a.count:
             if time.monotonic() > ends_s:
                 pipeline.record_for(round(EVENT_S * 1e9))
                 ends_s = time.monotonic() + EVENT_S * 1.4
-            if pipeline.hub.latest:
-                await pipeline.commands["snapshot"]({})
+            await pipeline.commands["snapshot"]({})
             await asyncio.sleep(0.05)
         pipeline.armed = False
         pipeline._asked_until_ns = 0
@@ -108,7 +109,7 @@ async def work(a: argparse.Namespace) -> None:
         await agent.close()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser()
     for name in ("--spool", "--url", "--ledger"):
         p.add_argument(name, required=True)
@@ -120,7 +121,7 @@ def main() -> None:
     p.add_argument("--quota-mib", type=int, default=64)
     p.add_argument("--way", choices=("websocket", "http"), default="websocket")
     p.add_argument("--break", dest="brk", default="")
-    a = p.parse_args()
+    a = p.parse_args(argv)
     a.url = ("ws" if a.way == "websocket" else "http") + a.url[a.url.index("://") :]
     os.environ["CAMERA_AGENT_LEDGER"] = a.ledger
     os.environ.setdefault("RUNTIME_DIRECTORY", os.path.dirname(a.ledger))

@@ -1,6 +1,7 @@
 /* LD_PRELOAD: dies of SIGKILL at the n-th file call below a folder, or counts them.
  *
- * killpoint_arm(folder, n, mode): mode 0 kills before the call, 1 after it, 2 in the middle of a write.
+ * killpoint_arm(folder, n, mode): mode 0 kills before the call, 1 after it, 2 in the middle of a write; n = 0 counts,
+ * n = -1 counts and names each call on stderr ("killpoint fsync /folder/file"), as the call of a death is named.
  * killpoint_count(): the calls seen since it was armed. Watched: what changes files or makes them durable.
  */
 #define _GNU_SOURCE
@@ -18,6 +19,7 @@
 static char below[PATH_MAX];
 static long seen, die_at;
 static int die_how, armed;
+static __thread char last[PATH_MAX]; /* the file that was looked at last */
 
 void killpoint_arm(const char *folder, long n, int mode) {
     snprintf(below, sizeof below, "%s", folder);
@@ -26,7 +28,11 @@ void killpoint_arm(const char *folder, long n, int mode) {
 
 long killpoint_count(void) { return seen; }
 
-static int under(const char *path) { return armed && path && strncmp(path, below, strlen(below)) == 0; }
+static int under(const char *path) {
+    if (!armed || !path || strncmp(path, below, strlen(below)) != 0) return 0;
+    snprintf(last, sizeof last, "%s", path);
+    return 1;
+}
 
 static int under_fd(int fd) {
     char link[64], path[PATH_MAX];
@@ -38,11 +44,16 @@ static int under_fd(int fd) {
     return under(path);
 }
 
-static int hit(int watched) { return watched && __sync_add_and_fetch(&seen, 1) == die_at && die_at > 0; }
+static int hit(const char *call, int watched) {
+    if (!watched) return 0;
+    int now = __sync_add_and_fetch(&seen, 1) == die_at && die_at > 0;
+    if (now || die_at < 0) dprintf(2, "killpoint %s %s\n", call, last);
+    return now;
+}
 
 #define REAL(name) static __typeof__(name) *real; if (!real) real = dlsym(RTLD_NEXT, #name)
 #define GUARD(watched, call) \
-    int now = hit(watched); \
+    int now = hit(__func__, watched); \
     if (now && die_how != 1) raise(SIGKILL); \
     __typeof__(call) result = call; \
     if (now) raise(SIGKILL); \
@@ -50,7 +61,7 @@ static int hit(int watched) { return watched && __sync_add_and_fetch(&seen, 1) =
 
 ssize_t write(int fd, const void *data, size_t size) {
     REAL(write);
-    int now = hit(under_fd(fd));
+    int now = hit(__func__, under_fd(fd));
     if (now && die_how == 0) raise(SIGKILL);
     ssize_t result = real(fd, data, now && die_how == 2 ? size / 2 : size);
     if (now) raise(SIGKILL);
@@ -59,7 +70,7 @@ ssize_t write(int fd, const void *data, size_t size) {
 
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
     REAL(pwrite64);
-    int now = hit(under_fd(fd));
+    int now = hit(__func__, under_fd(fd));
     if (now && die_how == 0) raise(SIGKILL);
     ssize_t result = real(fd, data, now && die_how == 2 ? size / 2 : size, at);
     if (now) raise(SIGKILL);
@@ -68,7 +79,7 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     REAL(writev);
-    int now = hit(under_fd(fd));
+    int now = hit(__func__, under_fd(fd));
     if (now && die_how == 0) raise(SIGKILL);
     if (now && die_how == 2 && count > 1) {
         struct iovec half = {parts[1].iov_base, parts[1].iov_len / 2}, some[2] = {parts[0], half};
@@ -82,7 +93,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t at) {
     REAL(pwritev64);
-    int now = hit(under_fd(fd));
+    int now = hit(__func__, under_fd(fd));
     if (now && die_how == 0) raise(SIGKILL);
     ssize_t result = now && die_how == 2 && count > 1 ? real(fd, parts, 1, at) : real(fd, parts, count, at);
     if (now) raise(SIGKILL);

@@ -19,15 +19,13 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(os.environ.get("FAULT_SCRIPTS", ROOT.parent / "shared" / "tools" / "faults"))
 PAIR = ROOT / "tests" / "faults" / "pair.py"
 
-
+# Its kills at every file call are not among them: the suite's own (whole.py) watch more calls, and end.
 WHOLE = (
     ("killloop", "random", "--n", "200"),
-    ("killloop", "exact", "--who", "agent", "--limit", "10000"),
     ("killloop", "power", "--n", "20"),
     ("netmatrix",),
     ("netrun",),
     ("diskfault",),
-    ("killloop", "exact", "--who", "server", "--limit", "10000"),  # the longest: more than an hour
 )
 
 
@@ -91,10 +89,10 @@ def pair() -> None:
         me += ["tests.faults.agent", "--spool", a.spool, "--url", a.url, "--ledger", a.ledger[0], "--count", a.count]
         me += ["--size", str(max(1000, a.size // 5)), "--break", a.brk]
     else:
-        from tests.faults.oracle import judge
+        from tests.faults.verdict import verdict
 
         try:
-            found = judge(Path(a.store), Path(a.ledger[0]))
+            found = verdict(Path(a.store), Path(a.ledger[0]))
         except Exception as e:  # the store is being made, or the disk under it is gone: ask again
             found = dict.fromkeys(("promised", "stored", "lost", "dup", "torn", "wrong", "told", "pending"), 0)
             found |= {"ok": False, "error": str(e)}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.agent import promised
-from tests.faults.oracle import judge
+from tests.faults.verdict import verdict
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +37,7 @@ class Rig:
         self.count = 10**9
         self.broken = broken
         self.args: dict[str, list[str]] = {"agent": [], "server": []}
+        self.env: dict[str, dict[str, str]] = {"agent": {}, "server": {}}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.port = free_port()
         self.target = self.port
@@ -52,7 +53,9 @@ class Rig:
 
     def start(self, who: str) -> None:
         with self._log(who).open("wb") as out:
-            self.processes[who] = subprocess.Popen(self._command(who), cwd=ROOT, stdout=out, stderr=out)
+            self.processes[who] = subprocess.Popen(
+                self._command(who), cwd=ROOT, stdout=out, stderr=out, env=os.environ | self.env[who]
+            )
 
     def _log(self, who: str) -> Path:
         return self.ledger.with_name(f"{who}.log")
@@ -100,7 +103,7 @@ class Rig:
         return False
 
     def judge(self) -> dict[str, Any]:
-        return judge(self.store, self.ledger)
+        return verdict(self.store, self.ledger)
 
     def end(self) -> None:
         for who in self.processes:

@@ -32,14 +32,14 @@ async def serve(a: argparse.Namespace) -> None:
         await server.close()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser()
     p.add_argument("--store", required=True)
     p.add_argument("--port", type=int, required=True)
     p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--cameras", type=int, default=1)
     p.add_argument("--break", dest="brk", default="")
-    a = p.parse_args()
+    a = p.parse_args(argv)
     planted.plant(a.brk)
     asyncio.run(serve(a))
 

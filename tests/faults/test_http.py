@@ -60,7 +60,7 @@ def test_the_two_judges_agree_on_a_planted_loss(tmp_path: Path) -> None:
         one.drain(30)
         one.kill("server")  # it may be storing still what it acknowledged
         by_oracle, found = one.judge(), fsck(one)
-    assert {k: found[k] for k in ("promised", "stored", "lost", "dup", "torn", "wrong")} == {
-        k: by_oracle[k] for k in ("promised", "stored", "lost", "dup", "torn", "wrong")
-    }
-    assert found["lost"] and not found["ok"]
+    names = ("promised", "stored", "dup", "torn", "wrong")
+    assert {k: found[k] for k in names} == {k: by_oracle[k] for k in names}
+    # fsck also misses what left before it was durable at home, and was answered: no ledger promised that.
+    assert found["lost"] >= by_oracle["lost"] > 0 and not found["ok"] and not by_oracle["ok"]

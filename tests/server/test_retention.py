@@ -15,19 +15,27 @@ from agent.server.cameras import Cameras, CameraSettings
 from agent.server.catalog import Catalog
 from agent.server.index import Rows
 from agent.server.news import News
-from agent.server.retention import Limits, Retention
+from agent.server.retention import DOUBT_NS, Limits, Retention
 from tests.server.pictures import frame
 
 SPOOL = "0123456789abcdef"
 
 
 class Clock(SystemClock):
-    """Stands where the test puts it."""
+    """Stands where the test puts it; `now_ns` alone is a wall clock that leaps."""
 
     now_ns = 1_000 * DAY_NS
+    run_ns = 0
 
     def wall_ns(self) -> int:
         return self.now_ns
+
+    def monotonic_ns(self) -> int:
+        return self.run_ns
+
+    def go_on(self, ns: int) -> None:
+        self.now_ns += ns
+        self.run_ns += ns
 
 
 class Rig:
@@ -87,9 +95,37 @@ async def test_age_by_camera_and_class(rig: Rig) -> None:
     kept.append(await rig.put("yard", ItemType.STILL))
     await rig.retention(days=7).sweep()
     assert await rig.left() == {"porch-1", "porch-2", "porch-3", "hall-8", "hall-9", *kept}
-    rig.clock.now_ns += 3 * DAY_NS
-    await rig.retention(days=5).sweep()
+    retention = rig.retention(days=5)
+    await retention.sweep()
+    rig.clock.go_on(3 * DAY_NS)
+    await retention.sweep()
     assert await rig.left() == set()
+
+
+async def test_a_clock_that_leaps_ahead_deletes_nothing_for_an_hour(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    await rig.cameras.add("porch")
+    old = await rig.put("porch", ItemType.STILL)
+    first = rig.retention(days=7)
+    assert await first.sweep() == 0
+    rig.clock.now_ns += 400 * DAY_NS  # it is set wrongly, and set right again
+    new = await rig.put("porch", ItemType.STILL)
+    assert await first.sweep() == await first.sweep() == 0
+    assert [r.message for r in caplog.records] == [
+        "the clock leapt ahead by 400 days, to 1973-11-01 00:00 UTC: nothing goes by age for an hour"
+    ]
+    rig.clock.now_ns -= 400 * DAY_NS
+    assert await first.sweep() == 0 and await rig.left() == {old, new}
+    rig.clock.now_ns += 9 * DAY_NS  # so it stays: true, or nobody sets it right
+    assert await first.sweep() == 0
+    rig.clock.go_on(DOUBT_NS - 1)
+    assert await first.sweep() == 0
+    rig.clock.go_on(1)
+    assert await first.sweep() == 1 and await rig.left() == {new}
+    rig.clock.now_ns += 500 * DAY_NS
+    again = rig.retention(days=7)  # a server that starts with such a clock
+    assert await again.sweep() == 0
+    rig.clock.go_on(DOUBT_NS)
+    assert await again.sweep() == 1 and await rig.left() == set()
 
 
 async def test_bytes_least_worth_first_and_kept_stays(rig: Rig) -> None:
@@ -108,8 +144,10 @@ async def test_bytes_least_worth_first_and_kept_stays(rig: Rig) -> None:
         order += sorted(left - await rig.left())
     assert order == stills + body + head
     assert await rig.retention(max_bytes=1).sweep() == 0
-    rig.clock.now_ns += 100 * DAY_NS
-    assert await rig.retention().sweep() == 0
+    retention = rig.retention()
+    await retention.sweep()
+    rig.clock.go_on(100 * DAY_NS)
+    assert await retention.sweep() == 0
     assert await rig.left() == set(precious)
 
 
