@@ -109,9 +109,28 @@ def end_of_image(data: Buffer, start: int = 0) -> int | None:
 def complete(data: Buffer) -> bool:
     """Whether `data` is a whole JPEG (bytes behind its end allowed)."""
     try:
-        scan = parse(data)[1]
-        if scan < len(data) - 2 and bytes(data[-2:]) == END:
-            return True
+        return _ends(data, parse(data)[1])
+    except ValueError:
+        return False
+
+
+def whole(data: Buffer) -> bool:
+    """`gate` and `complete` at the price of one look at the header; raises ValueError (TooLarge, BrokenJpeg).
+
+    A picture of which not one coded byte came is BrokenJpeg: there is nothing to show.
+    """
+    info, scan = parse(data)
+    check_size(info)
+    if scan == len(data) or bytes(data[scan : scan + 2]) == END:
+        raise BrokenJpeg("no picture behind the JPEG header", scan)
+    return _ends(data, scan)
+
+
+def _ends(data: Buffer, scan: int) -> bool:
+    """Whether it has its end, behind the coded bytes that begin at `scan`."""
+    if scan < len(data) - 2 and bytes(data[-2:]) == END:
+        return True
+    try:
         return end_of_image(data) is not None
     except ValueError:
         return False

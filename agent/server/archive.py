@@ -133,15 +133,20 @@ class Archive:
 
     def path(self, camera: str, spool: str, seq: int, type_: ItemType) -> Path:
         """Where the item's file is; only names that were checked may come here."""
-        folder = self.root / "items" / camera / spool / str(seq // ITEMS_PER_DIR)
-        return folder / f"{seq}.{SUFFIX[type_]}"
+        return Path(self._folder(camera, spool, seq), f"{seq}.{SUFFIX[type_]}")
 
-    async def ingest(self, item: Item) -> Outcome:
-        """Verify and store the item; returns when that is durable, never before."""
+    def _folder(self, camera: str, spool: str, seq: int) -> str:
+        return f"{self.root}/items/{camera}/{spool}/{seq // ITEMS_PER_DIR}"
+
+    async def ingest(self, item: Item, *, verified: bool = False) -> Outcome:
+        """Verify and store the item; returns when that is durable, never before.
+
+        `verified`: its digest was made of these very bytes just now.
+        """
         if not (NAME.match(item.camera) and SPOOL.match(item.spool) and 1 <= item.seq <= ledger.MAX_SEQ):
             return self._count(Outcome.TYPE)
         try:
-            return self._count(await self.index.write(lambda rows: self._store(rows, item)))
+            return self._count(await self.index.write(lambda rows: self._store(rows, item, verified)))
         except (OSError, UnavailableError) as e:
             log.warning("the store %s takes no item now: %s", self.root, e)
             return self._count(Outcome.FULL)
@@ -171,7 +176,8 @@ class Archive:
 
     def room(self, length: int) -> bool:
         """Whether the disk has place for so many bytes and the reserve."""
-        return shutil.disk_usage(self.root).free >= self.min_free_bytes + length
+        disk = os.statvfs(self.root)
+        return disk.f_bavail * disk.f_frsize >= self.min_free_bytes + length
 
     def _count(self, outcome: Outcome) -> Outcome:
         if outcome is Outcome.FULL:
@@ -180,16 +186,12 @@ class Archive:
         self.refused += not outcome.settled
         return outcome
 
-    def _store(self, rows: Rows, item: Item) -> Outcome:
-        if Item.digest(item.payload) != item.sha256:
+    def _store(self, rows: Rows, item: Item, verified: bool) -> Outcome:
+        if not verified and Item.digest(item.payload) != item.sha256:
             return Outcome.DIGEST
         if not _known(rows, item.camera):
             return Outcome.GONE
-        there = rows.items.get(camera=item.camera, spool=item.spool, seq=item.seq)
-        if there is not None:
-            return Outcome.DUPLICATE if there.sha256 == item.sha256 else Outcome.CONFLICT
-        same = past.same(rows, item.camera, item.spool, item.seq, item.sha256)
-        if same is not None:
+        if (same := _same(rows, item)) is not None:
             return Outcome.DUPLICATE if same else Outcome.CONFLICT
         try:
             contents = inspect(item)
@@ -223,20 +225,21 @@ class Archive:
                 self.on_item(rows, item, contents.record, now)
 
     def _write_file(self, rows: Rows, item: Item) -> None:
-        path = self.path(item.camera, item.spool, item.seq, item.type)
+        folder = self._folder(item.camera, item.spool, item.seq)
+        path = f"{folder}/{item.seq}.{SUFFIX[item.type]}"
         temporary = f"{self.root}/{INCOMING}/{secrets.token_hex(8)}"
         try:
             self._write(temporary, item.payload)
             try:
                 os.replace(temporary, path)
             except FileNotFoundError:
-                self._make_folders(rows, path.parent)
+                self._make_folders(rows, Path(folder))
                 os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        rows.dirs.add(path.parent)
+        rows.dirs.add(folder)
 
     def _write(self, path: str, payload: bytes) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -253,7 +256,7 @@ class Archive:
         missing = list(takewhile(lambda p: not p.is_dir(), (last, *last.parents)))
         for folder in reversed(missing):
             folder.mkdir(mode=0o700)
-            rows.dirs.add(folder.parent)
+            rows.dirs.add(str(folder.parent))
 
     async def delete(self, keys: Sequence[Key]) -> int:
         """Delete these items with their files; returns how many were there."""
@@ -317,3 +320,13 @@ def unusable(root: Path, e: UnavailableError) -> UsageError:
 
 def _known(rows: Rows, camera: str) -> bool:
     return rows.cameras.get(name=camera) is not None
+
+
+def _same(rows: Rows, item: Item) -> bool | None:
+    """Whether what was stored under the item's number had its content; None when nothing was."""
+    if not ledger.settled(rows, item.camera, item.spool, item.seq):
+        return None
+    there = rows.items.get(camera=item.camera, spool=item.spool, seq=item.seq)
+    if there is not None:
+        return there.sha256 == item.sha256
+    return past.same(rows, item.camera, item.spool, item.seq, item.sha256)

@@ -15,9 +15,16 @@ def settle(rows: Rows, camera: str, spool: str, first: int, last: int) -> None:
     if any(s.first <= first and last <= s.last for s in touched):
         return
     for span in touched:
-        rows.settled.remove(camera=camera, spool=spool, first=span.first)
         first, last = min(first, span.first), max(last, span.last)
-    rows.settled.add(Span(camera, spool, first, last))
+    for span in touched:
+        if span.first != first:
+            rows.settled.remove(camera=camera, spool=spool, first=span.first)
+    rows.settled.put(Span(camera, spool, first, last))
+
+
+def settled(rows: Rows, camera: str, spool: str, seq: int) -> bool:
+    """Whether the number is: of one that is not, nothing was ever stored."""
+    return rows.settled.get(camera=camera, spool=spool, first=Below(seq + 1), last=From(seq)) is not None
 
 
 def unsettled(rows: Rows, camera: str, spool: str, first: int, last: int) -> list[tuple[int, int]]:

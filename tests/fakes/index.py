@@ -60,6 +60,9 @@ class MemoryTable(Generic[R]):
         id_ = {"id": getattr(there, "id")} if "id" in self._fields else {}  # noqa: B009
         self.held[self._key_of(row)] = replace(row, **id_)  # type: ignore[type-var]
 
+    def change(self, row: R, **new: Any) -> None:
+        self.put(replace(row, **new))  # type: ignore[type-var]
+
     def remove(self, **where: Match) -> int:
         self._writes()
         if not where:

@@ -45,9 +45,20 @@ def test_what_is_no_jpeg_is_refused(data: bytes) -> None:
     assert not jpeg.complete(data)
 
 
+def test_a_header_alone_is_no_picture_and_a_byte_behind_it_is_a_cut_one() -> None:
+    data = picture(1)
+    scan = jpeg.parse(data)[1]
+    for bad in (b"", data[: scan - 1], data[:scan], data[:scan] + jpeg.END, data[:scan] + jpeg.END + data):
+        with pytest.raises(jpeg.BrokenJpeg):
+            jpeg.whole(bad)
+    assert not jpeg.whole(data[: scan + 1]) and not jpeg.whole(data[:-2])
+    assert jpeg.whole(data) and jpeg.whole(data + b"junk")
+
+
 def test_an_absurd_size_is_refused_before_any_decoding() -> None:
-    with pytest.raises(jpeg.TooLarge, match="20000x20000"):
-        jpeg.gate(resized_header(picture(1), 20000, 20000))
+    for check in (jpeg.gate, jpeg.whole):
+        with pytest.raises(jpeg.TooLarge, match="20000x20000"):
+            check(resized_header(picture(1), 20000, 20000))
     assert jpeg.gate(picture(1)).width == 64
 
 

@@ -256,13 +256,16 @@ async def test_cut_uploads_are_truncated_and_can_be_continued(ftp: Ftp) -> None:
         said.append(raw.stor("c.jpg", whole[half:], "APPE"))
         said.append(raw.stor("test.txt", b"This is a test"))
         said.append(raw.stor("x.mp4", bytes(5000)))
+        said.append(raw.stor("d.jpg", whole[:200]))
+        said.append(raw.stor("d.jpg", whole[200:], "APPE"))
+        said.append(raw.stor("e.jpg", b""))
         return said
 
     said = await asyncio.to_thread(work)
-    assert [s[:3] for s in said] == ["226", "426", "226", "226", "226", "226", "550"]
+    assert [s[:3] for s in said] == ["226", "426", "226", "226", "226", "226", "550", "550", "226", "550"]
     assert "truncated" in said[0] and "truncated" in said[1]
     parts, kept = (whole[:half], True), (whole, False)
-    assert await ftp.stored() == [parts, parts, kept, parts, kept]
+    assert await ftp.stored() == [parts, parts, kept, parts, kept, kept]
 
 
 async def test_names_are_hostile_text(ftp: Ftp, tmp_path: Path) -> None:

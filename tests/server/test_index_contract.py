@@ -105,6 +105,10 @@ async def test_a_row_comes_back_as_it_was_given(index: Index, name: str) -> None
     changed = replace(made, **other)
     await index.write(lambda rows: table(rows).put(changed))
     assert await index.read(lambda rows: (table(rows).get(), table(rows).count())) == (changed, 1)
+    old = {column: getattr(made, column) for column in other}
+    for before, new in ((changed, old), (made, old), (made, other)):
+        await index.write(lambda rows, before=before, new=new: table(rows).change(before, **new))  # type: ignore[misc]
+        assert await index.read(lambda rows: (table(rows).get(), table(rows).count())) == (replace(before, **new), 1)
     with pytest.raises(TakenError):
         await index.write(lambda rows: table(rows).add(made))
     assert await index.read(lambda rows: list(table(rows).each())) == [changed]
@@ -184,7 +188,7 @@ async def test_who_reads_does_not_write(index: Index) -> None:
 
 async def test_directories_are_synced_or_nothing_is_there(tmp_path: Path) -> None:
     def run(rows: Rows) -> None:
-        rows.dirs.add(tmp_path / "nowhere")
+        rows.dirs.add(str(tmp_path / "nowhere"))
         rows.gone.add(Gone(b"h", 1))
 
     for kind in KINDS.values():

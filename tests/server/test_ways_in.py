@@ -13,12 +13,14 @@ import pytest
 
 from agent.frame import Codec, Frame
 from agent.media import clip
+from agent.media.jpeg import parse
 from agent.server.app import CameraServer
 from agent.server.cameras import Keys
 from tests.server.conftest import Start
 from tests.server.people import basic
 from tests.server.pictures import jpeg
 
+SCAN = parse(jpeg(1))[1]  # where the coded bytes begin
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="NO curl: uploads by it are NOT tested")
 
 
@@ -90,7 +92,16 @@ async def test_uploads_are_an_event_that_a_pause_ends(
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"", 415), (b"hello", 415), (b"\x89PNG\r\n\x1a\n" + bytes(99), 415), (b"\xff\xd8\xff\xdb" + bytes(9), 201)],
+    [
+        (b"", 415),
+        (b"hello", 415),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), 415),
+        (b"\xff\xd8\xff\xdb" + bytes(9), 415),
+        (jpeg(1)[:SCAN], 415),
+        (jpeg(1)[:SCAN] + b"\xff\xd9", 415),
+        (jpeg(1)[: SCAN + 1], 201),
+    ],
+    ids=["nothing", "text", "png", "broken", "header", "header and end", "a byte of it"],
 )
 async def test_what_is_no_picture(server: CameraServer, keys: Keys, body: bytes, status: int) -> None:
     async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:

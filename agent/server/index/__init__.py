@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from agent.server.index.rows import (
     AccountRow,
@@ -93,6 +93,9 @@ class Table(Protocol[R]):
     def put(self, row: R) -> None:
         """This row, instead of the one with its key if there is one."""
 
+    def change(self, row: R, **new: Any) -> None:
+        """Have these values in columns of a row that is there, none of them of its key; what differs is written."""
+
     def remove(self, **where: Match) -> int:
         """Delete what matches, by one condition at least; how many there were."""
 
@@ -141,7 +144,7 @@ class Rows:
     links: Table[Link]
     tokens: Table[Token]
     shares: Table[Share]
-    dirs: set[Path]
+    dirs: set[str]
 
 
 class Index(Protocol):

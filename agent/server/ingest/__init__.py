@@ -17,9 +17,9 @@ class Intake:
         self._catalog = catalog
         self._news = news
 
-    async def take(self, camera: Camera, item: Item) -> Outcome:
-        """Returns when the outcome is durable."""
-        outcome = await self.archive.ingest(item)
+    async def take(self, camera: Camera, item: Item, *, verified: bool = False) -> Outcome:
+        """Returns when the outcome is durable; `verified`: the digest was made here, of these very bytes."""
+        outcome = await self.archive.ingest(item, verified=verified)
         if outcome is Outcome.TYPE:
             # It will never be taken, so that it does not come is known: the numbers have no hole there.
             await self.archive.declare(item.camera, item.spool, item.seq, item.seq, "refused")

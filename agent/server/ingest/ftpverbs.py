@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from agent.media import jpeg
 from agent.server.archive import Outcome
 from agent.server.camera import Camera
 from agent.server.ingest import ftpdata
@@ -309,6 +310,8 @@ class Commands:
         try:
             stored, whole = await pictures.upload(data)
         except NotAPicture as e:
+            if data.startswith(jpeg.START):
+                self._shelf.cut(path, data)  # cut in its header: the rest may follow
             if ended and 0 < len(data) <= TEST_BYTES and data.isascii():
                 self._reply(226, "A test file, I suppose; it works, and is not kept.")
             else:

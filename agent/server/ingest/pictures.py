@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from agent.clock import Clock
@@ -36,16 +36,13 @@ class NotAPicture(ValueError):
 
 
 def check(data: bytes) -> bool:
-    """Whether the JPEG is whole. Raises NotAPicture for what is none, and for a picture bomb."""
+    """Whether the JPEG is whole. Raises NotAPicture for a picture bomb, and for what shows nothing."""
     try:
-        jpeg.gate(data)
+        return jpeg.whole(data)
     except jpeg.TooLarge as e:
         raise NotAPicture(str(e)) from None
     except ValueError as e:
-        if data[:3] == jpeg.START:
-            return False  # cut off within its header
         raise NotAPicture(f"not a JPEG picture: {e}") from None
-    return jpeg.complete(data)
 
 
 class Pictures:
@@ -176,16 +173,18 @@ class Pictures:
 
     async def _paused(self, frame: Frame, whole: bool) -> Outcome:
         """Each picture is stored as it comes; a pause ends the event."""
-        if self._pauses is None:
-            number = self._next_event()
-            self._pauses = _Pause(number, frame.wall_ns)
-            self._put(ItemType.EVENT, number, frame.wall_ns, _opened(number, frame.wall_ns, UPLOAD, 0))
         pause = self._pauses
+        if pause is None:
+            pause = self._pauses = _Pause(self._next_event(), frame.wall_ns)
+            record = _opened(pause.number, frame.wall_ns, UPLOAD, 0)
+            self._put(ItemType.EVENT, pause.number, frame.wall_ns, record)
         pause.frames += 1
         pause.last_ns = frame.wall_ns
         self._arm(self._end_pause, self.camera.settings.pause_s)
+        if pause.frames == 1:
+            await asyncio.sleep(0)  # the event's record goes first
         payload = clip.pack((frame,), truncated=not whole)
-        return await self._put(ItemType.CLIP, pause.number, frame.wall_ns, payload)
+        return await self._stored(self._item(ItemType.CLIP, pause.number, frame.wall_ns, payload))
 
     def _end_pause(self) -> None:
         pause, self._pauses = self._pauses, None
@@ -220,33 +219,36 @@ class Pictures:
         self._events += 1
         return self._events
 
-    def _put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> Awaitable[Outcome]:
-        """Give it the next number and send it to the disk; the answer is what became of it."""
-        self._seq += 1
-        item = Item(self.camera.name, self.spool, self._seq, type_, event, wall_ns, payload, Item.digest(payload))
-        self._waiting_bytes += len(payload)
-        crowded = self._waiting_bytes > MAX_WAITING_BYTES + MAX_PICTURE_BYTES and type_ is ItemType.CLIP
-        task = asyncio.ensure_future(self._refuse(item) if crowded else self._store(item))
+    def _put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> None:
+        """Send it to the disk; nobody waits for it."""
+        task = asyncio.ensure_future(self._stored(self._item(type_, event, wall_ns, payload)))
         self._stores.add(task)
         task.add_done_callback(self._stores.discard)
-        return task
 
-    async def _store(self, item: Item) -> Outcome:
+    def _item(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> Item:
+        """With the next number."""
+        self._seq += 1
+        return Item(self.camera.name, self.spool, self._seq, type_, event, wall_ns, payload, Item.digest(payload))
+
+    async def _stored(self, item: Item) -> Outcome:
+        """What became of it; clips of which too much waits already are given up."""
+        self._waiting_bytes += len(item.payload)
+        crowded = self._waiting_bytes > MAX_WAITING_BYTES + MAX_PICTURE_BYTES and item.type is ItemType.CLIP
         try:
-            outcome = await self._intake.take(self.camera, item)
-            if not outcome.settled and outcome is not Outcome.GONE:
-                log.warning("%s: a picture was not stored: %s", self.camera.name, outcome.value)
-            return outcome
+            return await (self._refuse(item) if crowded else self._take(item))
         finally:
             self._waiting_bytes -= len(item.payload)
+
+    async def _take(self, item: Item) -> Outcome:
+        outcome = await self._intake.take(self.camera, item, verified=True)
+        if not outcome.settled and outcome is not Outcome.GONE:
+            log.warning("%s: a picture was not stored: %s", self.camera.name, outcome.value)
+        return outcome
 
     async def _refuse(self, item: Item) -> Outcome:
-        try:
-            self.dropped += 1
-            await self._intake.archive.declare(item.camera, item.spool, item.seq, item.seq, "quota")
-            return Outcome.FULL
-        finally:
-            self._waiting_bytes -= len(item.payload)
+        self.dropped += 1
+        await self._intake.archive.declare(item.camera, item.spool, item.seq, item.seq, "quota")
+        return Outcome.FULL
 
 
 class Desk:

@@ -155,7 +155,9 @@ class SqliteIndex:
         try:
             self._conn.execute("BEGIN IMMEDIATE")
             for job in jobs:
-                self._attempt(job)
+                self._attempt(job, alone=len(jobs) == 1)
+            if not self._conn.in_transaction:
+                return  # the only one failed
             if self._durable:
                 for path in self._rows.dirs:
                     sync_folder(path)
@@ -175,15 +177,18 @@ class SqliteIndex:
             for job in jobs:
                 job.error = e
 
-    def _attempt(self, job: _Job) -> None:
-        self._conn.execute("SAVEPOINT job")
+    def _attempt(self, job: _Job, *, alone: bool) -> None:
+        """`alone`: nobody shares the transaction, which is undone as a whole then."""
+        if not alone:
+            self._conn.execute("SAVEPOINT job")
         try:
             job.result = job.run(self._rows)
         except Exception as e:
             job.error = e
             if self._conn.in_transaction:
-                self._conn.execute("ROLLBACK TO job")
-        self._conn.execute("RELEASE job")
+                self._conn.execute("ROLLBACK" if alone else "ROLLBACK TO job")
+        if not alone:
+            self._conn.execute("RELEASE job")
 
 
 @contextmanager

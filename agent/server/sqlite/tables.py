@@ -46,7 +46,8 @@ class SqliteTable(Generic[R]):
         every = ",".join(self._columns)
         self._select = f"SELECT {every} FROM {name}"
         self._insert = f"INSERT INTO {name} ({every}) VALUES ({','.join('?' * len(self._columns))})"
-        self._update = f"UPDATE {name} SET {','.join(f'{c}=?' for c in self._plain)}{_where(key)}"
+        self._key_of = _getter(key)
+        self._update = _updated(name, self._plain, key)
 
     def get(self, **where: Match) -> R | None:
         row = self._ask(self._select, where, " LIMIT 1").fetchone()
@@ -77,6 +78,15 @@ class SqliteTable(Generic[R]):
                 self.add(row)
         elif not self._conn.execute(self._update, self._changed(row)).rowcount:
             self.add(row)
+
+    def change(self, row: R, **new: Any) -> None:
+        columns = tuple(c for c, value in new.items() if value != getattr(row, c))
+        if not columns:
+            return
+        sql = self._statements.get(columns)
+        if sql is None:
+            sql = self._statements[columns] = _updated(self._name, columns, self._key)
+        self._conn.execute(sql, (*[new[c] for c in columns], *self._key_of(row)))
 
     def remove(self, **where: Match) -> int:
         if not where:
@@ -152,8 +162,8 @@ def _getter(columns: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     return get if len(columns) > 1 else lambda row: (get(row),)
 
 
-def _where(columns: tuple[str, ...]) -> str:
-    return " WHERE " + " AND ".join(f"{c}=?" for c in columns)
+def _updated(name: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
+    return f"UPDATE {name} SET {','.join(f'{c}=?' for c in columns)} WHERE {' AND '.join(f'{c}=?' for c in key)}"
 
 
 def _bound(match: Match) -> Any:
