@@ -11,13 +11,12 @@ _END = 1 << 63
 class Ranges:
     """Numbers from 1 on. `upto` is the highest with no hole below it; `above` the ranges behind the first hole.
 
-    One thread may add while others look: each change is one assignment.
+    One thread may add while others look: they have the list from before or the one from after.
     """
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._spans: list[tuple[int, int]] = []
-        for first, last in ranges:
-            self.add(first, last)
+        self.update(ranges)
 
     def __contains__(self, seq: int) -> bool:
         return self.covers(seq, seq)
@@ -27,17 +26,15 @@ class Ranges:
 
     def add(self, first: int, last: int) -> None:
         """Take in `first..last`, both included; an empty range is none."""
-        if last < first:
-            return
-        spans = self._spans
-        i = bisect_right(spans, (first, _END)) - 1
-        if i < 0 or spans[i][1] < first - 1:
-            i += 1
-        j = i
-        while j < len(spans) and spans[j][0] <= last + 1:
-            first, last = min(first, spans[j][0]), max(last, spans[j][1])
-            j += 1
-        spans[i:j] = [(first, last)]
+        self.update([(first, last)])
+
+    def update(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Take in many: one change."""
+        spans = self._spans.copy()
+        for first, last in ranges:
+            if first <= last:
+                _join(spans, first, last)
+        self._spans = spans
 
     def covers(self, first: int, last: int) -> bool:
         """Whether every number of `first..last` is in the set."""
@@ -70,5 +67,21 @@ class Ranges:
         return spans[0][1] if spans and spans[0][0] <= 1 else 0
 
     @property
+    def last(self) -> int:
+        """The highest number, 0 when there is none."""
+        return self._spans[-1][1] if self._spans else 0
+
+    @property
     def above(self) -> list[tuple[int, int]]:
         return [(a, b) for a, b in self.all() if a > 1]
+
+
+def _join(spans: list[tuple[int, int]], first: int, last: int) -> None:
+    i = bisect_right(spans, (first, _END)) - 1
+    if i < 0 or spans[i][1] < first - 1:
+        i += 1
+    j = i
+    while j < len(spans) and spans[j][0] <= last + 1:
+        first, last = min(first, spans[j][0]), max(last, spans[j][1])
+        j += 1
+    spans[i:j] = [(first, last)]

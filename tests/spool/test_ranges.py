@@ -21,3 +21,11 @@ def test_as_a_set(added: list[tuple[int, int]]) -> None:
     assert holes == set(range(1, 51)) - numbers
     for first in (1, 7, 20):
         assert ranges.covers(first, first + 3) == set(range(first, first + 4)).issubset(numbers)
+
+
+def test_who_looks_while_another_thread_adds_sees_one_state() -> None:
+    ranges = Ranges([(1, 2), (4, 5), (7, 8)])
+    seen = ranges._spans
+    ranges.add(3, 6)
+    assert seen == [(1, 2), (4, 5), (7, 8)] and ranges.all() == [(1, 8)]
+    assert (ranges.last, Ranges().last) == (8, 0)
