@@ -97,6 +97,10 @@ class Spooling(Protocol):
 
     def outbox(self, sink: str) -> Outbox: ...
 
+    async def run(self) -> None:
+        """Until it is cancelled; raises when nothing can be kept any more."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -120,6 +124,9 @@ class MemorySpool:
 
     def outbox(self, sink: str) -> MemoryOutbox:
         return self._outboxes[sink]
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         pass

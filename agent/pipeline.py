@@ -122,6 +122,7 @@ class Pipeline:
         """Returns when the source has no more to come and everything was delivered."""
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._deliver(w), name=f"{self.name}: {w.sink.label}") for w in self.ways]
+            helpers.append(group.create_task(self.spool.run(), name=f"{self.name}: spool"))
             if self._analyse is not None:
                 # A verdict that changes nothing waits for the next frame; one that opens an event does not.
                 presses = lambda d: d.moving and not self.recorder.event  # noqa: E731

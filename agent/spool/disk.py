@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from agent.durable import sync_folder, write_whole
-from agent.errors import UsageError
+from agent.errors import TransientError, UsageError
 from agent.frame import Item, Worth
 from agent.spool.origin import Origin
 from agent.spool.ranges import Ranges
 from agent.spool.record import BLOCK, HEAD, up
 from agent.spool.room import Room
-from agent.spool.segment import Rotten, Segment
+from agent.spool.segment import Rotten, Segment, SyncError
 from agent.spool.tombstones import NOT_OURS, Tombstones
 
 SEGMENT_BYTES = 8 * 1024 * 1024
-SEGMENT_S = 60.0
 SEGMENT_SHARE = 16  # of a small spool a segment is no more: whole ones go when space is needed
 SMALL_BYTES = 8 * BLOCK  # the folder itself and its small files
 RESERVE = 256
 LEAP = 1 << 26
 MIN_FREE = 0.05
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+ROT = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)  # what a disk or a file system says of bytes that are damaged
 
 
 class Full(Exception):
@@ -58,9 +59,13 @@ class Disk:
         self._saved_acks = ""
         try:
             self._claim()
-            self._recover()
+            try:
+                self._recover()
+            except BaseException:
+                self._lock_file.close()
+                raise
         except OSError as e:
-            raise UsageError(f"spool {folder}: cannot be written: {e.strerror}", 73) from None
+            raise UsageError(f"spool {e.filename or folder}: cannot be written: {e.strerror}", 73) from None
 
     # --- opening ---
 
@@ -83,44 +88,46 @@ class Disk:
         self._read_acks()
         found = sorted((n, w, p) for p in self.folder.iterdir() if (nw := Segment.parse(p)) for n, w in [nw])
         newest = {w: n for n, w, _ in found}
-        for number, worth, path in found:
-            segment = Segment(path, number, worth)
+        later = Ranges()
+        for number, worth, path in reversed(found):
+            segment = Segment(path, number, worth, self.id)
             # Only the last file of each worth was open when the power went; older ones were synced whole.
-            segment.recover(check_bytes=newest[worth] == number)
+            segment.recover(check_bytes=newest[worth] == number, later=later)
             self._number = max(self._number, number)
             if segment.seqs:
-                self.segments.append(segment)
-                self.bytes += segment.held
+                self.segments.insert(0, segment)
+                later.update((seq, seq) for seq in segment.seqs)
             else:
                 segment.delete()
-        self._number_on()
+        self._recount()
+        self._number_on(later)
 
-    def _number_on(self) -> None:
+    def _number_on(self, here: Ranges) -> None:
         """Numbers go on behind everything that may have been sent; what is missing between is declared."""
-        top = max([s.seqs[-1] for s in self.segments] + [last for _, last, _ in self.tombstones.all] + [0])
+        top = max(ranges.last for ranges in (here, self.tombstones.numbers))
+        lost = False
         try:
             self.mark = int((self.folder / "mark").read_text())
         except (FileNotFoundError, ValueError):
             self.mark = top
+            lost = top > 0 or any(self.acked.values())
         self.next_seq = max(top, self.mark) + 1
-        known = Ranges((s, s) for segment in self.segments for s in segment.seqs)
+        known = Ranges(here.all())
         for ranges in (self.tombstones.numbers, *self.acked.values()):
-            for first, last in ranges.all():
-                known.add(first, last)
+            known.update(ranges.all())
         for first, last in known.holes(1, self.next_seq - 1):
             self.tombstones.add(first, last, "restart")
-        if self.copied:
+        if self.copied or lost:
             self.leap()
-        try:
+        with contextlib.suppress(OSError):  # a full disk must not keep it from starting
+            self.tombstones.save()
             self.reserve(self.next_seq)
-        except OSError:
-            pass  # a full disk must not keep it from starting; tried again with the first item
 
     def leap(self) -> None:
         """Go on with numbers that no other holder of a copy of this spool will use."""
         first = self.next_seq
         self.next_seq = first + LEAP * (1 + secrets.randbelow(16))
-        self.tombstones.add(first, self.next_seq - 1, NOT_OURS)
+        self.give_up(first, self.next_seq - 1, NOT_OURS)
 
     def _read_acks(self) -> None:
         try:
@@ -134,63 +141,71 @@ class Disk:
     def reserve(self, seq: int) -> None:
         """Make durable that numbers up to `seq` may be in use, and some ahead, before any of them is sent."""
         if seq > self.mark - RESERVE // 2:
+            self.tombstones.save()  # of numbers that are not ours none may be taken for one of ours that is missing
             write_whole(self.folder / "mark", str(seq + RESERVE))
             self.mark = seq + RESERVE
 
     def write(self, item: Item, worth: Worth) -> None:
         """Append; makes room first. Raises Full, or OSError: then what was not synced must be abandoned."""
-        self.reserve(item.seq)
         size = up(HEAD.size + len(item.payload))
         if size + self._small_bytes > self.room.max_bytes:
             raise Full(f"an item of {len(item.payload)} bytes does not fit into {self.room.max_bytes}")
         while True:
             try:
+                self.reserve(item.seq)
                 segment = self._segment(worth, item.seq)
                 self._make_room(max(segment.size + size - segment.held, 0))
                 if segment.open:  # else it had to go itself
                     self._append(segment, item)
                     return
+            except SyncError:
+                raise
             except OSError as e:
-                if e.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._evict():
+                if e.errno not in NO_SPACE or not self._evict():
                     raise
 
     def _append(self, segment: Segment, item: Item) -> None:
         before = segment.held
         segment.append(item)
-        self._resized(segment, before)
-
-    def _resized(self, segment: Segment, before: int) -> None:
         with self.lock:
             self.bytes += segment.held - before
         self.room.took(segment.held - before)
 
+    def _recount(self) -> None:
+        """How much the disk holds, after files were begun, cut or deleted."""
+        with self.lock:
+            self.bytes = sum(s.held for s in self.segments)
+        self.room.look()
+
     def _segment(self, worth: Worth, seq: int) -> Segment:
         segment = self._open.get(worth)
-        now = time.monotonic()
-        room = segment and segment.open and segment.size < self._segment_bytes and now - segment.opened_s < SEGMENT_S
-        if segment and room and (not segment.seqs or seq > segment.seqs[-1]):
+        if segment and segment.size < self._segment_bytes and (not segment.seqs or seq > segment.seqs[-1]):
             return segment
         if segment:
-            segment.sync()
-            before = segment.held
-            segment.close()
-            self._resized(segment, before)
+            self._sync(segment)
             del self._open[worth]
+            segment.close()
+            self._recount()
+        return self._begin(worth)
+
+    def _begin(self, worth: Worth) -> Segment:
         spare = self._spare()
         self._number += 1
-        segment = Segment(self.folder / Segment.name(self._number, worth), self._number, worth, now)
-        segment.create(spare)
-        self._dirty_folder = True
-        self._open[worth] = segment
+        segment = Segment(self.folder / Segment.name(self._number, worth), self._number, worth, self.id)
+        segment.create(spare.path if spare else None)
         with self.lock:
+            if spare:
+                self.segments.remove(spare)
             self.segments.append(segment)
-            self.bytes += segment.held
+        self._open[worth] = segment
+        self._dirty_folder = True
+        self._recount()
         if spare:
             self._sync_folder()
         return segment
 
-    def _spare(self) -> Path | None:
-        """The file of a segment that all have, when the space of a new one would have to come from such a one.
+    def _spare(self) -> Segment | None:
+        """The segment that all have, when the space of a new one would have to come from such a one.
 
         Over bytes that the file has already, a sync writes just these: a longer file costs the file system's journal
         a transaction, twice the writes and flushes of a card.
@@ -199,45 +214,52 @@ class Disk:
             return None
         with self.lock:
             found = self._done(lambda s: not s.open)
-        if found is None or not found.reusable or 2 * found.held < self._segment_bytes:
+        if found is None or 2 * found.held < self._segment_bytes:
             return None
         self.save_acks()
-        self._forget(found)
-        return found.path
+        return found
 
     def _done(self, fit: Callable[[Segment], bool]) -> Segment | None:
         """The oldest segment all of whose items every sink's other end has."""
-        return next((s for s in self.segments if s.seqs and fit(s) and all(map(self.everyone_has, s.seqs))), None)
+        spent = (s for s in self.segments if (s.seqs or not s.open) and fit(s))
+        return next((s for s in spent if all(map(self.everyone_has, s.seqs))), None)
 
-    def _forget(self, segment: Segment) -> None:
-        with self.lock:
-            self.segments.remove(segment)
-            self.bytes -= segment.held
-
-    def sync(self) -> None:
-        """Everything written is durable when this returns. Raises OSError: then abandon."""
+    def sync(self, *, really: bool = True) -> None:
+        """Everything written is durable when this returns, or (not `really`) taken for it. Raises OSError: then
+        abandon."""
         for segment in self._open.values():
-            segment.sync()
-        if self._dirty_folder:
+            if really:
+                self._sync(segment)
+            else:
+                segment.believe()
+
+    def _sync(self, segment: Segment) -> None:
+        if self._dirty_folder:  # no record counts as synced before its file has a name
             self._sync_folder()
+        segment.sync()
 
     def _sync_folder(self) -> None:
-        sync_folder(self.folder)
+        try:
+            sync_folder(self.folder)
+        except OSError as e:
+            raise SyncError(e.errno, e.strerror) from None
         self._dirty_folder = False
 
     def abandon(self) -> None:
         """After an error: what was not synced is not here any more and has to be written again."""
         for segment in self._open.values():
-            before = segment.held
             segment.abandon()
-            self._resized(segment, before)
             if not segment.seqs:
-                self._forget(segment)
-                try:
-                    segment.delete()
-                except OSError:
-                    pass
+                self._delete(segment)
         self._open.clear()
+        self._recount()
+
+    def _delete(self, segment: Segment) -> None:
+        """What cannot be deleted counts until it can."""
+        with contextlib.suppress(OSError):
+            segment.delete()
+            with self.lock:
+                self.segments.remove(segment)
 
     def _lack(self, want: int) -> str:
         return self.room.lack(self.bytes + self._small_bytes, want)
@@ -260,22 +282,26 @@ class Disk:
         with self.lock:
             done = self._done(lambda s: True)
             kept = [s for s in self.segments if s.seqs]
-        if not kept:
+        if not done and not kept:
             return False
-        victim = done or min(kept, key=lambda s: (s.worth, s.path.name))
-        self._forget(victim)
-        if done:
-            try:
-                self.save_acks()
-            except OSError:
-                pass
-        else:
+        victim = done or min(kept, key=lambda s: (s.worth, s.number))
+        if not done:
             self._declare(victim)
+        with contextlib.suppress(OSError):
+            self.tombstones.save()
+            self.save_acks()
         if self._open.get(victim.worth) is victim:
             del self._open[victim.worth]
         victim.delete()
-        self.room.look()
+        with self.lock:
+            self.segments.remove(victim)
+        self._recount()
         return True
+
+    def knows(self, seq: int) -> bool:
+        """Whether the item is here, or was given up."""
+        with self.lock:
+            return seq in self.tombstones.numbers or any(s.has(seq) for s in self.segments)
 
     def everyone_has(self, seq: int) -> bool:
         """Whether every sink's other end has this item."""
@@ -288,6 +314,7 @@ class Disk:
             self.evicted_items += last - first + 1
 
     def give_up(self, first: int, last: int, why: str) -> None:
+        """Declare them missing; durable with the next `tombstones.save`."""
         with self.lock:
             self.tombstones.add(first, last, why)
 
@@ -302,21 +329,24 @@ class Disk:
     # --- reading, by any thread ---
 
     def read(self, camera: str, seq: int) -> Item | None:
-        """The item, or None when it is not here any more; raises Rotten when it is damaged."""
+        """The item, or None when it is not here any more; raises Rotten when it is damaged, TransientError when it
+        cannot be read now."""
         with self.lock:
             segment = next((s for s in self.segments if s.has(seq)), None)
         if segment is None:
             return None
         try:
-            return segment.read(camera, self.id, seq)
+            return segment.read(camera, seq)
         except FileNotFoundError:
             return None
         except (OSError, Rotten) as e:
             with self.lock:
                 if segment not in self.segments:
                     return None  # went while it was read, and was written over
-            why = str(e) if isinstance(e, Rotten) else f"{segment.path.name}: item {seq}: {e.strerror}"
-            raise Rotten(why) from None
+            if isinstance(e, Rotten):
+                raise
+            why = f"{segment.path.name}: item {seq}: {e.strerror}"
+            raise (Rotten(why) if e.errno in ROT else TransientError(f"spool {why}")) from None
 
     def kept(self) -> list[tuple[int, Worth]]:
         """(number, worth) of every item here, in order of numbers."""
@@ -333,10 +363,9 @@ class Disk:
         with self.lock:
             segment = next((s for s in self.segments if s.has(seq)), None)
         try:
-            record = segment.record(seq) if segment else None
-        except OSError:
+            return segment.record(seq).wall_ns if segment else None
+        except (OSError, Rotten):
             return None
-        return record.wall_ns if record else None
 
     def close(self, next_seq: int) -> None:
         """Orderly end: the numbers go on where they stopped. Raises OSError."""
@@ -348,4 +377,5 @@ class Disk:
         finally:
             for segment in self._open.values():
                 segment.close()
+            self._open.clear()
             self._lock_file.close()

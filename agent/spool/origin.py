@@ -7,7 +7,10 @@ import secrets
 from pathlib import Path
 
 from agent.durable import write_whole
+from agent.errors import UsageError
+from agent.spool.record import HEAD, unpack
 
+VERSION = 2  # of the files' format: others are not touched
 _MACHINE = ("/sys/firmware/devicetree/base/serial-number", "/etc/machine-id")
 
 
@@ -20,13 +23,17 @@ class Origin:
     def __init__(self, folder: Path) -> None:
         self._name = folder / "spool.json"
         try:
-            self.id = str(json.loads(self._name.read_text())["spool"])
+            known = json.loads(self._name.read_text())
+            version, self.id = known["version"], bytes.fromhex(known["spool"]).hex()
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            self.id = secrets.token_hex(8)
-            write_whole(self._name, json.dumps({"spool": self.id, "version": 1}))
+            version, self.id = VERSION, _by_records(folder) or secrets.token_hex(8)
+            write_whole(self._name, json.dumps({"spool": self.id, "version": VERSION}))
+        if version != VERSION:
+            why = f"its files are of version {version}, this program's of {VERSION}"
+            raise UsageError(f"spool {folder}: {why}; empty it with the program that wrote it, or move it away", 73)
         here, noted = self._place(), folder / "place"
         try:
-            before = noted.read_text()
+            before = noted.read_text(errors="replace")
         except FileNotFoundError:
             before = here if not any(folder.glob("*.seg")) else ""
         self.copied = before != here
@@ -42,3 +49,12 @@ class Origin:
             except OSError:
                 continue
         return f"{machine}/{self._name.stat().st_ino}"
+
+
+def _by_records(folder: Path) -> str:
+    """The identity when its own file is rotten: every record tells it; "" when there is none."""
+    for path in folder.glob("*.seg"):
+        with open(path, "rb") as f:
+            if record := unpack(f.read(HEAD.size), 0):
+                return record.spool
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -70,6 +71,7 @@ class Spool:
             raise UsageError(f"ledger {ledger}: {e.strerror}", 73) from None
         if disk.copied:
             log.error("%s: spool %s is a copy of another one; its numbers leap to %d", camera, self.id, self.next_seq)
+        self._broken: asyncio.Future[None] = self._loop.create_future()
         self._writer = threading.Thread(target=self._work, name=f"spool-{camera}", daemon=True)
         self._writer.start()
 
@@ -82,6 +84,10 @@ class Spool:
         """Changes whenever the disk takes an item or refuses one; None while none waits for it."""
         oldest = next(iter(self.fresh), None)
         return None if oldest is None else oldest + self.write_errors
+
+    async def run(self) -> None:
+        """Until it is cancelled; raises what ended the writer's thread: a bug, after which nothing is kept."""
+        await asyncio.shield(self._broken)
 
     def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth) -> Item:
         """Number, digest and keep the payload; never waits."""
@@ -121,8 +127,7 @@ class Spool:
 
     def give_up(self, seq: int, why: str) -> None:
         """Declare the number missing."""
-        self._jobs.put(lambda: self.disk.give_up(seq, seq, why))
-        self._jobs.put(lambda: self._note([f"dropped {self.camera} {self.id} {seq} {seq} {why}\n"]))
+        self._jobs.put(lambda: self._declare(seq, seq, why))
 
     def numbers(self, first: int) -> list[int]:
         """The numbers from `first` on of the items that are here."""
@@ -147,12 +152,32 @@ class Spool:
         """Everything put is on disk when this returns, as far as the disk takes it."""
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join, CLOSE_S)
-        if self._ledger:
-            self._ledger.close()
+        self._broken.cancel()
+        if self._writer.is_alive():
+            log.error(
+                "%s: spool %s: the disk hangs, %d items wait for it", self.camera, self.disk.folder, len(self.fresh)
+            )
+        elif self._ledger:
+            self._attempt(self._ledger.close)
 
     # --- the writer's thread ---
 
     def _work(self) -> None:
+        try:
+            self._write_all()
+        except Exception as e:
+            self.error = f"nothing is kept any more: {type(e).__name__}: {e}"
+            log.exception("%s: spool %s: %s", self.camera, self.disk.folder, self.error)
+            broken = e
+            self._call(lambda: self._fail(broken))
+            with contextlib.suppress(Exception):
+                self.disk.close(self.next_seq)
+
+    def _fail(self, e: Exception) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(e)
+
+    def _write_all(self) -> None:
         waiting: list[tuple[Item, Worth]] = []
         unsynced: list[tuple[Item, Worth]] = []
         synced_s = saved_s = time.monotonic()
@@ -163,8 +188,7 @@ class Spool:
             now = time.monotonic()
             at_once = self._durability == "item" or any(i.event or i.type is not ItemType.STILL for i, _ in unsynced)
             if unsynced and (ended or at_once or now - synced_s >= BATCH_S):
-                if not self._sync(unsynced):
-                    waiting = [*unsynced, *waiting]
+                waiting = [*self._sync(unsynced), *waiting]
                 unsynced = []
                 synced_s = now
             for job in jobs:
@@ -208,29 +232,41 @@ class Spool:
                 self._failed(str(e))
                 again.append((item, worth))
             except OSError as e:
-                self._failed(e.strerror or str(e))
-                self.disk.abandon()
-                again += [*unsynced, *items[i:]]
+                again += [*self._abandon(e, unsynced), *items[i:]]
                 unsynced.clear()
                 break
         if items and self._unannounced:
             self._call(self._announce)
         return again
 
-    def _sync(self, items: list[tuple[Item, Worth]]) -> bool:
+    def _sync(self, items: list[tuple[Item, Worth]]) -> list[tuple[Item, Worth]]:
+        """Make them durable; returns what must be written again."""
         try:
-            if self._durability != "none":
-                self.disk.sync()
+            self.disk.sync(really=self._durability != "none")
         except OSError as e:
-            self._failed(e.strerror or str(e))
-            self.disk.abandon()
-            return False
+            return self._abandon(e, items)
         if self.error:
             log.info("%s: spool %s: well again", self.camera, self.disk.folder)
             self.error = ""
-        self._note([f"item {i.camera} {i.spool} {i.seq} {i.sha256.hex()}\n" for i, _ in items])
+        self._durable(items)
+        return []
+
+    def _abandon(self, e: OSError, items: list[tuple[Item, Worth]]) -> list[tuple[Item, Worth]]:
+        """After an error only what was durable before is believed; returns what must be written again."""
+        self._failed(e.strerror or str(e))
+        self.disk.abandon()
+        lost = [(item, worth) for item, worth in items if not self.disk.knows(item.seq)]
+        self._durable([one for one in items if one not in lost])
+        return lost
+
+    def _durable(self, items: list[tuple[Item, Worth]]) -> None:
+        self._attempt(lambda: self._note([f"item {i.camera} {i.spool} {i.seq} {i.sha256.hex()}\n" for i, _ in items]))
         self._tell(items)
-        return True
+
+    def _declare(self, first: int, last: int, why: str) -> None:
+        self.disk.give_up(first, last, why)
+        self._note([f"dropped {self.camera} {self.id} {first} {last} {why}\n"])
+        self.disk.tombstones.save()
 
     def _note(self, lines: list[str]) -> None:
         if self._ledger:

@@ -14,10 +14,11 @@ LOOSE_BYTES = 64 * 1024
 
 
 class Tombstones:
-    """`add` never fails: what the disk does not take now is kept in memory and written by `save`.
+    """`add` never waits for the disk; `save` writes what is not there yet.
 
     A line that a power cut costs is found again at the next start, as a number that is missing. `size`: of the file,
-    which is written anew, with neighbours in one line, when it has become twice as long as that and LOOSE_BYTES.
+    which is written anew, with neighbours in one line, when it has become twice as long as that and LOOSE_BYTES, or
+    when it may end in half a line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,16 +26,17 @@ class Tombstones:
         self._unsaved: list[str] = []
         self._gone = Gone()
         self.numbers = Ranges()
-        self.size = 0
         try:
-            text = path.read_text()
+            text = path.read_text("ascii", errors="replace")
         except FileNotFoundError:
             text = ""
-        for line in text.splitlines():
+        whole = text[: text.rfind("\n") + 1]
+        for line in whole.splitlines():
             words = line.split()
-            if len(words) == 3 and words[0].isdigit() and words[1].isdigit():
+            if len(words) == 3 and line.isascii() and words[0].isdecimal() and words[1].isdecimal():
                 self._know(int(words[0]), int(words[1]), words[2])
         self._sized(len(text))
+        self._torn = len(whole) < len(text)
 
     @property
     def all(self) -> list[tuple[int, int, str]]:
@@ -46,29 +48,29 @@ class Tombstones:
         self.numbers.add(first, last)
 
     def add(self, first: int, last: int, why: str) -> None:
-        """Give these numbers up, durably if the disk takes it."""
+        """Give these numbers up."""
         self._know(first, last, why)
         self._unsaved.append(f"{first} {last} {why}\n")
-        try:
-            self.save()
-        except OSError:
-            pass
 
     def save(self) -> None:
-        """Write what is not on disk yet; raises OSError."""
-        if not self._unsaved:
+        """Make durable what is not yet; raises OSError, and then the next one tries it again."""
+        if not (count := len(self._unsaved)):
             return
-        lines = "".join(self._unsaved)
-        with open(self._path, "a", encoding="ascii") as f:
-            f.write(lines)
-            f.flush()
-            os.fsync(f.fileno())
-        self._unsaved.clear()
-        self.size += len(lines)
-        if self.size > self._most:
+        if not self._torn:
+            lines = "".join(self._unsaved[:count])
+            self._torn = True
+            with open(self._path, "a", encoding="ascii") as f:
+                f.write(lines)
+                f.flush()
+                os.fsync(f.fileno())
+            self._torn = False
+            self.size += len(lines)
+        if self._torn or self.size > self._most:
             text = "".join(f"{a} {b} {why}\n" for a, b, why in self.all)
             write_whole(self._path, text)
             self._sized(len(text))
+            self._torn = False
+        del self._unsaved[:count]  # what another thread has added meanwhile stays
 
     def _sized(self, size: int) -> None:
         self.size = size

@@ -27,11 +27,12 @@ def ack_early() -> None:
 def seq_reset() -> None:
     """The agent counts from 1 again after a restart."""
     from agent.spool.disk import Disk
+    from agent.spool.ranges import Ranges
 
     number_on = Disk._number_on
 
-    def reset(self: Disk) -> None:
-        number_on(self)
+    def reset(self: Disk, here: Ranges) -> None:
+        number_on(self, here)
         self.next_seq = 1
 
     Disk._number_on = reset  # type: ignore[method-assign]
@@ -102,13 +103,12 @@ def late_digest() -> None:
     from agent.frame import Item
     from agent.spool.segment import Segment
 
-    def blessed(self: Segment, camera: str, spool: str, seq: int) -> Item:
+    def blessed(self: Segment, camera: str, seq: int) -> Item:
         found = self.record(seq)
-        assert found is not None
         with open(self.path, "rb") as f:
             f.seek(found.start)
             payload = f.read(found.length)
-        return Item(camera, spool, seq, found.type, found.event, found.wall_ns, payload, Item.digest(payload))
+        return Item(camera, found.spool, seq, found.type, found.event, found.wall_ns, payload, Item.digest(payload))
 
     Segment.read = blessed  # type: ignore[method-assign]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -166,9 +167,9 @@ async def test_the_ledger_names_what_is_durable(tmp_path: Path) -> None:
 
 async def test_memory_is_bounded_when_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = open_spool(tmp_path, memory_bytes=10_000)
-    free = spool.disk.sync
-    hold = __import__("threading").Event()
-    monkeypatch.setattr(spool.disk, "sync", lambda: (hold.wait(5), free())[1])
+    free = os.fdatasync
+    hold = threading.Event()
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (hold.wait(5), free(fd))[1])
     for i in range(30):
         put(spool, i)
     assert spool.fresh_bytes <= 10_000
