@@ -72,13 +72,14 @@ class Console:
         self.say(f"  ends     {time.strftime('%H:%M', time.localtime(end))}  in {span(for_s)}, or with Ctrl-C\n")
         self.say(f"  here     {here}   opens once, for 5 minutes")
         if phone:
-            self.say(f"  phone    {phone}   one phone, 5 minutes" + (", then press r" if self._live else ""))
+            more = ", then press r" if self._live else ""
+            self.say(f"  phone    {phone}   one phone or computer, 5 minutes{more}")
             self._qr(phone)
         self.say("")
 
     def link(self, url: str) -> None:
         """A new link, and as a picture for a phone's camera on a terminal."""
-        self.say(f"  {url}")
+        self.say(f"  link     {url}   opens once, for 5 minutes")
         self._qr(url)
 
     def _qr(self, url: str) -> None:

@@ -143,8 +143,14 @@ class Watch:
         self.camera = type(self.source).__name__.removesuffix("Source").lower()
         self.store = Store(options.keep)
         self._begin = time.monotonic()
-        self._ends = self._begin + options.for_s
         self._links = 0
+        self._notes: dict[str, object] = {"kept": self.store.keep}
+        self._end_at(self._begin + options.for_s)
+
+    def _end_at(self, ends: float) -> None:
+        """The page says it, too."""
+        self._ends = ends
+        self._notes["ends_at"] = cloudevents.rfc3339(round((time.time() + ends - time.monotonic()) * 1e9))
 
     async def run(self) -> None:
         """Raises AgentError when the camera never came; otherwise ends by time, signal or key."""
@@ -191,7 +197,6 @@ class Watch:
 
     def _agent(self, port: int) -> Agent:
         lan = None if self.options.local else lan_address()
-        wall_end = time.time() + self.options.for_s
         self.server = CameraServer(
             ServerSettings(
                 host="0.0.0.0" if lan else "127.0.0.1",
@@ -200,7 +205,7 @@ class Watch:
                 max_bytes=self.store.max_bytes,
             ),
             durable=self.store.keep,
-            notes={"ends_at": cloudevents.rfc3339(round(wall_end * 1e9)), "kept": self.store.keep},
+            notes=self._notes,
         )
         self._lan = lan
         camera = CameraConfig(self.camera, self.source, self.options.motion)
@@ -271,7 +276,7 @@ class Watch:
         if key == "q":
             self.until.set()
         elif key == "+":
-            self._ends += 900
+            self._end_at(self._ends + 900)
             self.console.say("15 minutes more")
         elif key == "r":
             self.console.link(self.link(self._lan or "127.0.0.1"))

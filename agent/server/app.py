@@ -91,7 +91,7 @@ class CameraServer:
         self._open_index = open_index
         self._clock = clock or SystemClock()
         self._temporary = notes is not None
-        self._notes = notes or {}
+        self._notes = notes if notes is not None else {}
         self._links = Links(self._clock)
         self._lock: StoreLock | None = None
         self._archive: Archive | None = None

@@ -3,12 +3,15 @@
 import asyncio
 import fcntl
 import os
+import re
 import shlex
 import signal
 import sqlite3
 import termios
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.e2e.product import COMMAND, ROOT, command, film, running
@@ -91,6 +94,52 @@ async def test_a_closed_terminal_is_a_clean_end(tmp_path: Path) -> None:
     os.close(ours)
     assert await asyncio.wait_for(watch.wait(), 60) == 0
     assert (tmp_path / "err").read_bytes() == b"" and left(tmp_path) == []
+
+
+async def test_its_keys_make_it_longer_give_a_link_and_end_it(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    before = termios.tcgetattr(theirs)
+
+    def have_a_terminal() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    watch = await asyncio.create_subprocess_exec(
+        *COMMAND, "watch", "demo", "--local", "--port", "0", "--for", "10m", stdin=theirs, stdout=theirs, stderr=theirs,
+        cwd=ROOT, env=os.environ | places(tmp_path) | {"TERM": "xterm"}, start_new_session=True,
+        preexec_fn=have_a_terminal,
+    )  # fmt: skip
+    said = ""
+
+    async def until(pattern: str) -> str:
+        nonlocal said
+        async with asyncio.timeout(60):
+            while not (found := re.search(pattern, said)):
+                said += (await asyncio.to_thread(os.read, ours, 4096)).decode(errors="replace")
+        said = said[found.end() :]
+        return found[1]
+
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as browser:
+
+        async def ends() -> datetime:
+            async with browser.get(f"{page}/api/v1/about") as answer:
+                return datetime.fromisoformat((await answer.json())["notes"]["ends_at"])
+
+        page = (await until(r"here +(\S+)   opens once")).partition("/j/")[0]
+        await until(r"(q end)")
+        os.write(ours, b"r")
+        async with browser.get(await until(r"link +(\S+)   opens once")) as answer:
+            assert answer.status == 200
+        first = await ends()
+        os.write(ours, b"+")
+        await until("(15 minutes more)")
+        assert await ends() - first == timedelta(minutes=15)
+        os.write(ours, b"q")
+        await until(r"(Nothing is left)")
+    assert await asyncio.wait_for(watch.wait(), 60) == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(theirs)
+    os.close(ours)
 
 
 @pytest.mark.parametrize(

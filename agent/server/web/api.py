@@ -27,13 +27,13 @@ JPEG, ITEM_PATH, EVENT_ID = "image/jpeg", r"[0-9a-f]{16}-[1-9]\d{0,18}", r"\d{1,
 
 
 class Api:
-    """`notes` is what the server's host wants the page to say."""
+    """`notes` is what the server's host wants the page to say, as it is when the page asks."""
 
     def __init__(self, cameras: Cameras, accounts: Accounts, catalog: Catalog, notes: Mapping[str, Any]) -> None:
         self._cameras = cameras
         self._accounts = accounts
         self._catalog = catalog
-        self._notes = dict(notes)
+        self._notes = notes
 
     def add_to(self, routes: Routes) -> None:
         camera = ROOT + "/cameras/{camera}"
@@ -76,7 +76,7 @@ class Api:
         events, stored = await self._catalog.totals(self.visible(who))
         account = self._accounts.get(who.account)
         body = {"version": __version__, "role": who.role, "events": events, "bytes": stored}
-        return web.json_response(body | {"account": account.name if account else "", "notes": self._notes})
+        return web.json_response(body | {"account": account.name if account else "", "notes": dict(self._notes)})
 
     def visible(self, who: Who) -> list[str]:
         return [c.name for c in self._cameras.all() if self._accounts.may(who, c)]

@@ -6,6 +6,7 @@ import { showCameras, showMotion, tickCameras } from "./live.js";
 import { startMarks } from "./marks.js";
 import { player } from "./player.js";
 
+const NOTES_MS = 15000;
 const cameras = new Map(), moving = new Map();
 let owner = false, notes = {}, reading = null, again = false;
 
@@ -81,6 +82,12 @@ function listen() {
   news.addEventListener("missed", refresh);
 }
 
+/** The watch may be made longer at its terminal. */
+async function askNotes() {
+  notes = (await api("/about")).notes;
+  showNotes();
+}
+
 function showNotes() {
   const end = notes.ends_at;
   if (!end) return;
@@ -129,6 +136,7 @@ async function start() {
   startMarks({ mine: (name) => cameras.get(name)?.mine });
   notes = about.notes;
   showNotes();
+  if (notes.ends_at) setInterval(() => askNotes().catch(() => {}), NOTES_MS);
   if (owner) startAdding();
   $("no-cameras-more").textContent = owner
     ? "Press “Add a camera”; it tells what to do at the camera's end." : "It appears here by itself.";
