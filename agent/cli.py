@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from agent import __version__
+from agent.errors import AgentError
 
 EPILOG = (
     "Exit codes: 0 ok, 1 unexpected, 2 usage, 66 no such camera, 69 unreachable, 73 cannot write, "
@@ -19,13 +20,13 @@ COMMANDS = (
     "run",
     "cameras",
     "snapshot",
-    "server",
-    "virtual",
-    "archive",
+    "check",
     "status",
     "flush",
     "pair",
-    "check",
+    "server",
+    "virtual",
+    "archive",
     "motion",
     "simulate",
     "dispatch",
@@ -44,6 +45,15 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"agent.commands.{cmd_name}"), cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """An expected error is one line and its exit code, wherever in a command it is raised."""
+        try:
+            return super().invoke(ctx)
+        except AgentError as e:
+            from agent.commands.common import die
+
+            die(e)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:

@@ -209,7 +209,7 @@ class Reader:
                 name = value_node.value if isinstance(value_node, yaml.ScalarNode) else "?"
                 if name in kinds:
                     return self._object(node, kinds[name].load(), where, ("type",))
-                self._error(value_node, f"unknown type '{name}'{_suggest(name, tuple(kinds), ' (one of {})')}")
+                self._error(value_node, f"unknown type '{name}'{_suggest(name, tuple(kinds), brief=False)}")
                 return None
         self._error(node, f"{where}: missing key 'type' (one of {', '.join(kinds)})")
         return None
@@ -281,12 +281,13 @@ def _masked(line: str) -> str:
     return _SECRET.sub(stars, line)
 
 
-def _suggest(word: str, known: Sequence[str], otherwise: str = "") -> str:
+def _suggest(word: str, known: Sequence[str], brief: bool = True) -> str:
+    """The word that was meant, and all that could have been: `brief` where that one is enough."""
     import difflib  # only mistakes need it
 
     near = difflib.get_close_matches(word, known, 1, 0.6)
-    hint = f", did you mean '{near[0]}'?" if near else ""
-    return hint + otherwise.format(", ".join(known))
+    meant = f", did you mean '{near[0]}'?" if near else ""
+    return meant if near and brief else f"{meant} (one of {', '.join(known)})"
 
 
 def _say(error: Any, node: yaml.Node) -> str:

@@ -227,7 +227,7 @@ async def test_a_port_that_is_taken(film: Path) -> None:
         other = SimulatedCamera(open_footage(film))
         with pytest.raises(UsageError, match=f"127.0.0.1:{cam.port}: cannot listen") as caught:
             await other.start(port=cam.port)
-        assert caught.value.exit_code == 73
+        assert caught.value.exit_code == 75
         await other.close()
 
 

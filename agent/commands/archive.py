@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from agent import exits
-from agent.commands.common import die, run_async
-from agent.errors import AgentError
+from agent.commands.common import run_async
 
 
 @click.group()
@@ -30,7 +29,9 @@ store_option = click.option(
 @click.option("--ledger", "ledgers", multiple=True, type=click.Path(path_type=Path), help="What agents promised.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def fsck(path: Path | None, store: str | None, ledgers: tuple[Path, ...], as_json: bool) -> None:
-    """Compare ledgers, index and files; every file is read. Changes nothing, and a server may run meanwhile.
+    """Compare ledgers, index and files.
+
+    Every file is read. Changes nothing, and a server may run meanwhile.
 
     A ledger has a line `item CAMERA SPOOL SEQ SHA256` for each item that an agent made durable
     (CAMERA_AGENT_LEDGER=FILE). Exit code 0 only if nothing is lost, doubled, torn or wrong.
@@ -38,11 +39,7 @@ def fsck(path: Path | None, store: str | None, ledgers: tuple[Path, ...], as_jso
     from agent import hosted
     from agent.server import fsck as checking
 
-    try:
-        report = checking.check(hosted.load(path, None, store).server.store_path, ledgers)
-    except AgentError as e:
-        die(e)
-        return
+    report = checking.check(hosted.load(path, None, store).server.store_path, ledgers)
     if as_json:
         click.echo(json.dumps(report.as_json()))
     else:
@@ -58,7 +55,10 @@ def fsck(path: Path | None, store: str | None, ledgers: tuple[Path, ...], as_jso
 @config_option
 @store_option
 def rebuild(path: Path | None, store: str | None) -> None:
-    """Make the index of a store anew from its files, where it is lost. The server must not run."""
+    """Make a store's lost index anew from its files.
+
+    The server must not run.
+    """
     from agent import hosted
     from agent.server.rebuild import rebuild as make
 

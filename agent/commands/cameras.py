@@ -16,9 +16,10 @@ from agent.commands.common import log_to_stderr, run_async
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a camera.")
 @click.option("--seconds", type=click.FloatRange(0.1, 30), default=3.0, show_default=True, help="Look for so long.")
 def cameras(as_json: bool, seconds: float) -> None:
-    """List the cameras of this machine and those that answer on the network (UPnP, ONVIF, mDNS).
+    """List the cameras of this machine and of its network.
 
-    The last column is the line for `source:` in the configuration; CAPITALS have to be filled in.
+    On the network those are found that answer to UPnP, ONVIF or mDNS. The last column is the line for `source:` in the
+    configuration; CAPITALS have to be filled in.
     """
     from agent.discover import Found, find
 

@@ -22,7 +22,7 @@ from agent.commands.password import password_option, with_password
 def check(
     path: Path | None, source: str | None, to: str | None, name: str, offline: bool, password_file: str | None
 ) -> None:
-    """Read the configuration, then really connect each camera and sink once."""
+    """Read the configuration, then connect everything in it once."""
     from agent.check import check_all
     from agent.console import count
 

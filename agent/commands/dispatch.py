@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 import click
 
-from agent.commands.common import die, log_to_stderr, on_signals, run_async
-from agent.errors import AgentError
+from agent.commands.common import log_to_stderr, on_signals, run_async
 
 FILE = click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The dispatch file.")
 
@@ -20,8 +19,9 @@ FILE = click.option("-c", "--config", "path", type=click.Path(path_type=Path), h
 @FILE
 @click.pass_context
 def dispatch(ctx: click.Context, path: Path | None) -> None:
-    """One port for several protocols: look at the first bytes, relay to who speaks them.
+    """One port for several protocols, by their first bytes.
 
+    It looks at a connection's first bytes and relays it, unchanged, to who speaks them.
     `dispatch.example.yaml` documents every option. SIGHUP reads the file again; running connections stay.
     """
     ctx.obj = path
@@ -38,9 +38,9 @@ def dispatch(ctx: click.Context, path: Path | None) -> None:
 @click.argument("file", type=click.File("rb"))
 @click.pass_obj
 def explain(given: Path | None, path: Path | None, peer: str, file: BinaryIO) -> None:
-    """What the bytes of FILE (- is standard input) would do, rule by rule.
+    """What the bytes of FILE would do, rule by rule.
 
-    Without -c: which protocol they are.
+    FILE - is standard input. Without -c: which protocol they are.
     """
     from agent.dispatch import peek
     from agent.portal.file import load
@@ -56,10 +56,7 @@ def explain(given: Path | None, path: Path | None, peer: str, file: BinaryIO) ->
     if named is None:
         click.echo(peek.explain(EVERY_PROTOCOL, data, client))
         return
-    try:
-        s = load(named)
-    except AgentError as e:
-        die(e)
+    s = load(named)
     click.echo(peek.explain(s.routes, data, client, proxy_from=s.proxy_from, cap_bytes=s.limits.peek_bytes))
 
 

@@ -17,7 +17,7 @@ from agent.commands.common import configuration, duration, log_to_stderr, run_as
 @click.option("--name", default="camera", show_default=True, help="Without a file: the camera's name, as for `run`.")
 @click.option("--for", "for_s", type=duration, default="10m", metavar="TIME", show_default=True, help="Then give up.")
 def flush(path: Path | None, to: str | None, name: str, for_s: float) -> None:
-    """Deliver what a finished or stopped agent left in its spool, then end.
+    """Deliver what a stopped agent left in its spool, then end.
 
     Exit code 0 when nothing waits any more, 69 when something still does; it stays in the spool.
     """

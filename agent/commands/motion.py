@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agent import exits
-from agent.commands.common import die
-from agent.errors import AgentError, UsageError
+from agent.errors import UsageError
 
 if TYPE_CHECKING:
     from agent.motion import MotionSettings
@@ -22,7 +21,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--decisions", type=FOLDER, help="Write CLIP.jsonl here: what was decided of each frame, and why.")
 @click.option("--explain", type=FOLDER, help="Write CLIP.png here: pictures, boxes and the course of the decision.")
 @click.option("--fps", type=click.FloatRange(0.1, 60), help="Analyses a second; all frames without it.")
-@click.option("--sensitivity", type=click.IntRange(1, 10), default=5, show_default=True)
+@click.option("--sensitivity", type=click.IntRange(1, 10), default=5, show_default=True, help="10 sees the most.")
 @click.option("--label", type=click.Choice(["good", "bad"]), help="Something moved in these films, or nothing did.")
 @click.option("--set", "folder", type=FOLDER, default=Path("motion-labels"), show_default=True, help="Labelled films.")
 @click.option("--tune", is_flag=True, help="Find the sensitivity that serves the labelled films best.")
@@ -40,7 +39,10 @@ def motion(
     write: tuple[str, str] | None,
     bench: bool,
 ) -> None:
-    """What moves in video files or folders of JPEGs, decided exactly as a live agent does."""
+    """What moves in films, decided exactly as a live agent does.
+
+    CLIPS are video files or folders of JPEGs.
+    """
     from agent.motion import MotionSettings
 
     if bench:
@@ -49,7 +51,7 @@ def motion(
         for line in speed():
             click.echo(line)
     elif not clips and not tune:
-        die(UsageError("which films? give files or folders of JPEGs, --tune or --bench"))
+        raise click.UsageError("which films? give files or folders of JPEGs, --tune or --bench")
     settings = MotionSettings(sensitivity=sensitivity)
     try:
         for clip in clips:
@@ -60,9 +62,7 @@ def motion(
         if tune:
             _tune(folder, settings, write)
     except OSError as e:
-        die(UsageError(f"{e.filename}: {e.strerror}", exits.CANNOT_WRITE))
-    except AgentError as e:
-        die(e)
+        raise UsageError(f"{e.filename}: {e.strerror}", exits.CANNOT_WRITE) from None
 
 
 def _judge(

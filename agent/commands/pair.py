@@ -22,7 +22,11 @@ from agent.errors import UsageError
     "--token-file", default="camera-agent.token", show_default=True, help="Where the token is written (0600)."
 )
 def pair(code_at_server: str, token_file: str) -> None:
-    """CODE@http://server:8088: fetch the camera's token once, keep it in a file, print the sink to paste."""
+    """Fetch a camera's token by its pairing code.
+
+    CODE_AT_SERVER is CODE@http://server:8088, as `camera-agent virtual add` and the page print it. The token is kept
+    in a file, and the sink to paste is printed.
+    """
     code, _, base = code_at_server.partition("@")
     if not code or not base.startswith(("http://", "https://")):
         raise click.UsageError("expected CODE@http://server:port, as `virtual add` printed it")
@@ -52,4 +56,10 @@ def _ask(base: str, code: str) -> Any:
             detail = ""
         raise UsageError(f"{base}: {detail or e.reason}", exits.UNREACHABLE) from None
     except (OSError, ValueError) as e:
-        raise UsageError(f"{base}: {getattr(e, 'reason', e)}", exits.UNREACHABLE) from None
+        raise UsageError(f"{base}: {_why(e)}", exits.UNREACHABLE) from None
+
+
+def _why(e: Exception) -> str:
+    """The reason alone, without Python's number of it."""
+    inner = getattr(e, "reason", e)
+    return str(getattr(inner, "strerror", None) or inner)

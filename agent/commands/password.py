@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import click
 
 from agent import exits
-from agent.commands.common import die
 from agent.errors import UsageError
 
 VARIABLE = "CAMERA_AGENT_PASSWORD"
@@ -54,7 +53,7 @@ def _password(username: str, host: str, file: str | None) -> str:
                 return f.readline().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as e:
             why = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
-            die(UsageError(f"--password-file {file}: {why}", exits.CONFIG))
+            raise UsageError(f"--password-file {file}: {why}", exits.CONFIG) from None
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]
     if sys.stdin.isatty():

@@ -4,45 +4,42 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from agent import exits
-from agent.commands.common import die, log_to_stderr, run_async
+from agent.commands.common import log_to_stderr, run_async
 from agent.commands.password import password_option, with_password
-from agent.errors import AgentError, UsageError
+from agent.errors import UsageError
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @click.option("-o", "--output", required=True, help="The file to write; - for standard output.")
 @click.option("--after", "after_s", type=click.FloatRange(0, 60), default=0.5, show_default=True, metavar="SECONDS")
-@click.option("--timeout", "limit_s", type=click.FloatRange(0.5, 600), default=15.0, show_default=True)
+@click.option(
+    "--timeout", "limit_s", type=click.FloatRange(0.5, 600), default=15.0, show_default=True, metavar="SECONDS"
+)
 @password_option
 def snapshot(source: str, output: str, after_s: float, limit_s: float, password_file: str | None) -> None:
-    """Write one picture of SOURCE (as `watch` takes it), as the camera coded it.
+    """Write one picture of SOURCE, as the camera coded it.
 
-    It is taken --after so many seconds of pictures, because exposure takes its time to settle.
+    SOURCE is what `watch` takes. The picture is taken --after so many seconds of pictures, because exposure takes its
+    time to settle; without one after --timeout it is given up.
     """
     from agent import sources, trial
     from agent.media.size import size_of
 
     log_to_stderr("error")
-    try:
-        camera = sources.from_text(with_password(source, password_file))
-    except AgentError as e:
-        die(e)
-        raise
+    camera = sources.from_text(with_password(source, password_file))
     frame = run_async(trial.picture(camera, after_s, limit_s))
-    try:
-        data = trial.as_jpeg(frame)
-        if output == "-":
-            sys.stdout.buffer.write(data)
-            return
-        _write(Path(output), data)
-    except AgentError as e:
-        die(e)
+    data = trial.as_jpeg(frame)
+    if output == "-":
+        sys.stdout.buffer.write(data)
+        return
+    _write(Path(output), data)
     size = size_of(frame)
     click.echo(f"{output}: {f'{size[0]}x{size[1]}, ' if size else ''}{len(data) / 1000:.0f} kB", err=True)
 
@@ -54,5 +51,6 @@ def _write(path: Path, data: bytes) -> None:
         part.write_bytes(data)
         os.replace(part, path)
     except OSError as e:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise UsageError(f"{path}: {(e.strerror or str(e)).lower()}", exits.CANNOT_WRITE) from None

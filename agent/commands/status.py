@@ -16,9 +16,10 @@ from agent import exits
 @click.option("--socket", type=click.Path(path_type=Path), help="Ask the agent at this control socket only.")
 @click.option("--why", "because", is_flag=True, help="Also what was held back from being an event lately, and why.")
 def status(as_json: bool, socket: Path | None, because: bool) -> None:
-    """What the agents on this machine capture, deliver and keep waiting, and why.
+    """What the agents here capture, deliver and keep waiting.
 
-    Exit code 0 when every camera and sink is up, 69 when something is away or no agent answers.
+    It says of what is away, why. Exit code 0 when every camera and sink is up, 69 when something is away or no agent
+    answers.
     """
     from agent import control
     from agent import status as words

@@ -20,7 +20,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="For programs
 
 @click.group()
 def virtual() -> None:
-    """The server's virtual cameras."""
+    """Add, list, show and delete the server's virtual cameras."""
 
 
 @virtual.command("add")
@@ -44,7 +44,10 @@ def virtual_add(
     path: Path | None,
     store: str | None,
 ) -> None:
-    """Make a virtual camera and print all that its device needs; secrets are shown once."""
+    """Make a virtual camera and print all that its device needs.
+
+    Its secrets are shown once.
+    """
     from agent import hosted
     from agent.server.camera import CameraSettings
 

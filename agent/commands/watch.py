@@ -17,7 +17,7 @@ from agent.commands.password import password_option, with_password
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (CloudEvents) a line on stdout.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the page; 0 for any free one.  [default: 8088]")
 @click.option("--local", is_flag=True, help="Serve this machine only, not the LAN.")
-@click.option("--sensitivity", type=click.IntRange(1, 10), default=5, show_default=True)
+@click.option("--sensitivity", type=click.IntRange(1, 10), default=5, show_default=True, help="10 sees the most.")
 @click.option("--no-motion", is_flag=True, help="Live view only; record nothing.")
 @password_option
 def watch(
@@ -31,10 +31,20 @@ def watch(
     no_motion: bool,
     password_file: str | None,
 ) -> None:
-    """One-shot surveillance with a page to look at; nothing is left behind unless --keep says so.
+    """One-shot surveillance, on a page; leaves nothing behind.
 
-    SOURCE: demo, a video file or folder of JPEGs, http://user:password@host/video.cgi,
-    dcs920://user:password@host[:port], or a webcam number. Without one: the first camera found, else the demo scene.
+    Unless --keep says so, the recordings are deleted at the end. SOURCE is one of:
+
+    \b
+      0, /dev/v4l/by-id/…            a webcam
+      picamera                       a Raspberry Pi's camera
+      http://user@host/video.cgi     MJPEG over HTTP, or a JPEG at a time
+      dcs920://user@host[:port]      a D-Link; so with foscam, axis, esp32cam, …
+      rtsp://user@host/path          H.264 or H.265
+      clip.avi, a folder of JPEGs    a film
+      demo                           the built-in scene
+
+    Without one: the first camera found on this machine, else the demo scene.
     """
     log_to_stderr("warning")
     source = with_password(source, password_file)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 from agent.errors import UsageError
+from agent.exits import CANNOT_WRITE, PERMISSION, TRY_LATER
 from agent.media import spoil
 from agent.media.faults import Fault, parse_fault
 from agent.media.footage import Footage
@@ -22,7 +24,6 @@ STILLS = frozenset(("/image/jpeg.cgi", "/image.jpg", "/dms"))
 MAX_REQUEST_BYTES = 16 * 1024
 REQUEST_TIMEOUT_S = 10.0
 HUGE = 20000
-CANNOT_LISTEN = 73
 
 _PAGE = b"<!DOCTYPE html><html><head><title>DCS-920</title></head><body><h1>DCS-920</h1></body></html>\n"
 _ENDLESS = b"\x55" * 65536
@@ -82,12 +83,13 @@ class SimulatedCamera:
         return self._door.refused if self._door else 0
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; returns the port. Raises UsageError (exit 73) when it is taken."""
+        """Listen; returns the port. Raises UsageError: the port is taken (75) or not permitted (77)."""
         try:
             self._server = await asyncio.start_server(self._client, host, port, limit=MAX_REQUEST_BYTES)
         except OSError as e:
             why = os.strerror(e.errno) if e.errno and e.errno > 0 else str(e)  # asyncio's own text repeats the address
-            raise UsageError(f"{host}:{port}: cannot listen: {why.lower()}", CANNOT_LISTEN) from None
+            code = {errno.EADDRINUSE: TRY_LATER, errno.EACCES: PERMISSION}.get(e.errno or 0, CANNOT_WRITE)
+            raise UsageError(f"{host}:{port}: cannot listen: {why.lower()}", code) from None
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self.port
 

@@ -42,7 +42,8 @@ class DiskSink:
     async def run(self, feed: Feed) -> None:
         root = Path(self.folder).expanduser()
         if not os.path.isdir(root) or not os.access(root, os.W_OK | os.X_OK):
-            raise PermanentError(f"{self.folder}: not a directory that can be written to", CANNOT_WRITE)
+            why = "cannot be written to" if root.is_dir() else "there is no such directory; it has to be made first"
+            raise PermanentError(f"{self.folder}: {why}", CANNOT_WRITE)
         feed.up()
         await deliver(feed, self.rules(), lambda file: finished(self._write, root, file))
 

@@ -114,6 +114,27 @@ async def test_an_unwritable_directory(tmp_path: Path) -> None:
     await refused(73, str(tmp_path / "file"), "server", "--port", "0", "--store", where)
 
 
+async def test_what_cannot_be_written_or_read_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    where = str(tmp_path / "file" / "now.jpg")
+    for code, says, args in (
+        (73, f"{where}: not a directory", ("snapshot", "demo", "-o", where)),
+        (78, f"{tmp_path}/none.yaml: no such file", ("flush", "-c", f"{tmp_path}/none.yaml")),
+        (78, "none.yaml: No such file", ("dispatch", "-c", "none.yaml", "explain", "setup.cfg")),
+        (66, "none: No such file", ("archive", "fsck", "--store", "none", "--ledger", "none")),
+        (66, "none.avi: no such clip", ("motion", "none.avi")),
+        (69, "http://127.0.0.1:1: Connection refused", ("pair", "X@http://127.0.0.1:1")),
+    ):
+        assert (await refused(code, says, *args)).count("\n") <= 1
+
+
+async def test_the_help_says_of_each_command_in_a_line_what_it_does() -> None:
+    for group in ((), ("archive",), ("virtual",), ("dispatch",)):
+        done = await command(*group, "--help")
+        assert done.process.returncode == 0 and done.out
+        assert not [line for line in done.out[1:] if line.endswith("...")], "cut short"
+
+
 async def test_a_wrong_configuration_shows_all_its_errors(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("cameras:\n  porch:\n    source: {type: mjpeg, urll: x}\n  yard: {}\nsinks: []\nlogg: 1\n")
