@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from agent import __version__
 from agent.errors import AgentError
+from agent.memory import no_types_of_files
 
 EPILOG = (
     "Exit codes: 0 ok, 1 unexpected, 2 usage, 66 no such camera, 69 unreachable, 73 cannot write, "
@@ -59,6 +59,8 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as e:
+            import difflib  # only mistakes need it
+
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
             hint = f" Did you mean '{near[0]}'?" if near and "Did you mean" not in e.message else ""
             raise click.UsageError(e.message + hint, ctx) from None
@@ -75,6 +77,7 @@ def main() -> None:
     camera-agent run -c config.yaml                        as a service
     camera-agent server -c server.yaml                     the camera server alone
     """
+    no_types_of_files()
 
 
 if __name__ == "__main__":

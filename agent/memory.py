@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mimetypes
 
 M_ARENA_MAX = -8
 """malloc.h: how many heaps threads may have between them."""
@@ -14,8 +15,16 @@ def one_heap() -> None:
     _call("mallopt", M_ARENA_MAX, 1)
 
 
+def no_types_of_files() -> None:
+    """To be called before aiohttp is imported: it reads all the types that the system knows, a thousand, for nobody."""
+    mimetypes.init(())
+
+
 def give_back() -> None:
-    """What starting up needed and nobody does any more: half-read configuration, schemas, import machinery."""
+    """What starting up needed and nobody does any more: configuration, import machinery, certificates."""
+    from agent.trust import forget_certificates
+
+    forget_certificates()
     gc.collect()
     trim()
 

@@ -32,7 +32,7 @@ MAY = {
     "clock": set(),
     "frame": set(),
     "systemd": set(),
-    "memory": set(),
+    "memory": {"trust"},
     "trust": {"errors"},
     "durable": set(),
     "cloudevents": set(),

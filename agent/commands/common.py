@@ -16,7 +16,6 @@ import click
 from agent import exits
 from agent.errors import AgentError, ConfigError, PermanentError, UsageError
 from agent.memory import one_heap
-from agent.trust import forget_certificates
 
 LONGEST_S = 10 * 366 * 86400.0
 
@@ -100,7 +99,6 @@ def expected(e: BaseException) -> AgentError | None:
 
 def run_async(main: Coroutine[Any, Any, Any]) -> Any:
     one_heap()
-    forget_certificates()
     try:
         return asyncio.run(main)
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,6 +115,8 @@ def from_text(text: str) -> Source:
     for kind in KINDS.values():
         if scheme.lower() in kind.schemes:
             return kind.load().from_url(text)  # type: ignore[attr-defined, no-any-return]
+    import difflib  # only mistakes need it
+
     known = [s for k in KINDS.values() for s in k.schemes]
     near = difflib.get_close_matches(scheme.lower(), known, 1)
     hint = f", did you mean '{near[0]}://'?" if near else f" (one of {', '.join(known)})"

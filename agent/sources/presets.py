@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from agent.errors import ConfigError
@@ -110,6 +109,8 @@ def preset(name: str) -> Preset:
     """The row of that name; raises ConfigError, which says what was meant or what there is."""
     if row := PRESETS.get(name):
         return row
+    import difflib  # only mistakes need it
+
     near = difflib.get_close_matches(name, PRESETS, 1)
     hint = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(PRESETS)}"
     raise ConfigError(f"preset: there is no preset '{name}', {hint}")
