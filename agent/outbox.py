@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agent.frame import Item, ItemType, Worth
@@ -150,7 +151,7 @@ class MemoryOutbox:
         self._gone = Gone()
         self._missing: dict[str, int] = {}
         self._acked = Ranges()
-        self._session: Line | None = None
+        self._session: Callable[[], Line | None] = lambda: None  # while it lasts
         self._emptied = asyncio.Event()
         self._emptied.set()
 
@@ -165,8 +166,8 @@ class MemoryOutbox:
         self.bytes += len(payload)
         while self.bytes > self._max_bytes and len(self._items) > 1:
             self._give_up(next(iter(self._items)), "quota")
-        if self._session is not None:
-            self._session.add(item.seq, worth, event)
+        if (line := self._session()) is not None:
+            line.add(item.seq, worth, event)
         self._emptied.clear()
         return item
 
@@ -183,10 +184,11 @@ class MemoryOutbox:
         return not self._items
 
     def session(self) -> Line:
-        self._session = Line(self._read, self._acked.__contains__)
+        line = Line(self._read, lambda seq: seq not in self._items)
+        self._session = weakref.ref(line)
         for seq, (_, worth) in self._items.items():
-            self._session.add(seq, worth, 0)
-        return self._session
+            line.add(seq, worth, 0)
+        return line
 
     def _give_up(self, seq: int, why: str) -> None:
         self._forget(seq)
@@ -212,7 +214,12 @@ class MemoryOutbox:
         self.acked_items += len(gone)
 
     def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+        had, self._acked = self._acked, Ranges()
         self.ack(upto, have)
+        for first, last in self._acked.holes(1, self.next_seq - 1):
+            for a, b in Ranges(had.holes(first, last)).holes(first, last):  # lost there, and not here any more
+                self._gone.add(a, b, "quota")
+                self._missing["quota"] = self._missing.get("quota", 0) + b - a + 1
 
     def refuse(self, seq: int, why: str = "refused") -> None:
         if seq in self._items:

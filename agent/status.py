@@ -29,6 +29,7 @@ def camera(p: Pipeline) -> dict[str, Any]:
         "counters": dataclasses.asdict(p.counters) | {"preroll_trimmed": p.recorder.preroll_trimmed},
         "held_back": p.why.json(),
         "spool_error": getattr(p.spool, "error", ""),
+        "spool_bytes": list(getattr(p.spool, "held", ())),
         "sinks": [{"sink": w.sink.label, **_health(w.health), **_backlog(w.outbox)} for w in p.ways],
     }
 
@@ -85,6 +86,11 @@ def _camera_lines(c: dict[str, Any]) -> list[str]:
     ]
     if not c["armed"]:
         lines.append("  DISARMED by command: motion makes no events")
+    if c.get("spool_bytes"):
+        held, most = c["spool_bytes"]
+        lines.append(
+            f"  spool: {held / 1e6:.1f} of {most / 1e6:.1f} MB; what is delivered stays until the space is needed"
+        )
     if c["spool_error"]:
         lines.append(f"  SPOOL: {c['spool_error']}; items wait in memory")
     return lines + [line for s in c["sinks"] for line in _sink_lines(s)]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agent.durable import sync_folder, write_whole
 from agent.errors import TransientError, UsageError
 from agent.frame import Item, Worth
+from agent.spool.acks import Acks
 from agent.spool.origin import Origin
 from agent.spool.ranges import Ranges
 from agent.spool.record import BLOCK, HEAD, up
@@ -47,7 +47,6 @@ class Disk:
         self.room = Room(folder, max_bytes, min_free)
         self.lock = threading.Lock()
         self.segments: list[Segment] = []
-        self.acked: dict[str, Ranges] = {}
         self.bytes = 0
         self.evicted_items = 0
         self.copied = False
@@ -56,7 +55,6 @@ class Disk:
         self._open: dict[Worth, Segment] = {}
         self._number = 0
         self._dirty_folder = False
-        self._saved_acks = ""
         try:
             self._claim()
             try:
@@ -85,7 +83,8 @@ class Disk:
         origin = Origin(self.folder)
         self.id, self.copied = origin.id, origin.copied
         self.tombstones = Tombstones(self.folder / "tombstones")
-        self._read_acks()
+        self.acks = Acks(self.folder / "acks.json", self._sinks)
+        self.acked = self.acks.by_sink
         found = sorted((n, w, p) for p in self.folder.iterdir() if (nw := Segment.parse(p)) for n, w in [nw])
         newest = {w: n for n, w, _ in found}
         later = Ranges()
@@ -110,13 +109,11 @@ class Disk:
             self.mark = int((self.folder / "mark").read_text())
         except (FileNotFoundError, ValueError):
             self.mark = top
-            lost = top > 0 or any(self.acked.values())
+            lost = top > 0 or bool(self.acks)
         self.next_seq = max(top, self.mark) + 1
-        known = Ranges(here.all())
-        for ranges in (self.tombstones.numbers, *self.acked.values()):
-            known.update(ranges.all())
-        for first, last in known.holes(1, self.next_seq - 1):
-            self.tombstones.add(first, last, "restart")
+        self.acks.greet(here)
+        for acked in self.acked.values():
+            self._declare_gone(here, acked, self.next_seq - 1, "restart")
         if self.copied or lost:
             self.leap()
         with contextlib.suppress(OSError):  # a full disk must not keep it from starting
@@ -128,13 +125,6 @@ class Disk:
         first = self.next_seq
         self.next_seq = first + LEAP * (1 + secrets.randbelow(16))
         self.give_up(first, self.next_seq - 1, NOT_OURS)
-
-    def _read_acks(self) -> None:
-        try:
-            saved = json.loads((self.folder / "acks.json").read_text())
-            self.acked = {k: Ranges((int(a), int(b)) for a, b in saved.get(k, ())) for k in self._sinks}
-        except (FileNotFoundError, ValueError, TypeError, AttributeError):
-            self.acked = {k: Ranges() for k in self._sinks}
 
     # --- writing, by the writer's thread ---
 
@@ -216,13 +206,13 @@ class Disk:
             found = self._done(lambda s: not s.open)
         if found is None or 2 * found.held < self._segment_bytes:
             return None
-        self.save_acks()
+        self.acks.save()
         return found
 
     def _done(self, fit: Callable[[Segment], bool]) -> Segment | None:
         """The oldest segment all of whose items every sink's other end has."""
         spent = (s for s in self.segments if (s.seqs or not s.open) and fit(s))
-        return next((s for s in spent if all(map(self.everyone_has, s.seqs))), None)
+        return next((s for s in spent if all(map(self.acks.everyone_has, s.seqs))), None)
 
     def sync(self, *, really: bool = True) -> None:
         """Everything written is durable when this returns, or (not `really`) taken for it. Raises OSError: then
@@ -262,11 +252,16 @@ class Disk:
                 self.segments.remove(segment)
 
     def _lack(self, want: int) -> str:
-        return self.room.lack(self.bytes + self._small_bytes, want)
+        return self.room.lack(self.held, want)
+
+    @property
+    def held(self) -> int:
+        """Bytes of disk that everything here takes."""
+        return self.bytes + self._small_bytes
 
     @property
     def _small_bytes(self) -> int:
-        return SMALL_BYTES + up(self.tombstones.size)
+        return SMALL_BYTES + 2 * up(self.acks.size) + up(self.tombstones.size)
 
     def _make_room(self, want: int) -> None:
         while why := self._lack(want):
@@ -289,7 +284,7 @@ class Disk:
             self._declare(victim)
         with contextlib.suppress(OSError):
             self.tombstones.save()
-            self.save_acks()
+            self.acks.save()
         if self._open.get(victim.worth) is victim:
             del self._open[victim.worth]
         victim.delete()
@@ -303,28 +298,29 @@ class Disk:
         with self.lock:
             return seq in self.tombstones.numbers or any(s.has(seq) for s in self.segments)
 
-    def everyone_has(self, seq: int) -> bool:
-        """Whether every sink's other end has this item."""
-        return bool(self.acked) and all(seq in r for r in self.acked.values())
-
     def _declare(self, victim: Segment) -> None:
         """Tombstones for what not every sink has, before the file goes."""
-        for first, last in Ranges((s, s) for s in victim.seqs if not self.everyone_has(s)).all():
+        for first, last in Ranges((s, s) for s in victim.seqs if not self.acks.everyone_has(s)).all():
             self.give_up(first, last, "quota")
             self.evicted_items += last - first + 1
+
+    def declare_gone(self, sink: str, top: int, waiting: Iterable[int]) -> list[tuple[int, int]]:
+        """Of the numbers up to `top`: what neither this sink's other end has nor we, apart from what is `waiting`."""
+        here = Ranges((seq, seq) for seq in waiting)
+        here.update((seq, seq) for seq, _ in self.kept())
+        return self._declare_gone(here, self.acked[sink], top, "quota")
+
+    def _declare_gone(self, here: Ranges, acked: Ranges, top: int, why: str) -> list[tuple[int, int]]:
+        known = Ranges([*here.all(), *self.tombstones.numbers.all(), *acked.all()])
+        gone = known.holes(1, top)
+        for first, last in gone:
+            self.give_up(first, last, why)
+        return gone
 
     def give_up(self, first: int, last: int, why: str) -> None:
         """Declare them missing; durable with the next `tombstones.save`."""
         with self.lock:
             self.tombstones.add(first, last, why)
-
-    def save_acks(self) -> None:
-        """A stale file only means that some items are sent twice, which the other end notices."""
-        with self.lock:
-            text = json.dumps({k: r.all() for k, r in self.acked.items()})
-        if text != self._saved_acks:
-            write_whole(self.folder / "acks.json", text)
-            self._saved_acks = text
 
     # --- reading, by any thread ---
 
@@ -372,7 +368,7 @@ class Disk:
         try:
             self.sync()
             self.tombstones.save()
-            self.save_acks()
+            self.acks.save()
             write_whole(self.folder / "mark", str(next_seq - 1))
         finally:
             for segment in self._open.values():

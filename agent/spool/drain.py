@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from agent.frame import Item, Worth
@@ -21,7 +22,7 @@ class SpoolOutbox:
     def __init__(self, spool: Spool, sink: str) -> None:
         self._spool = spool
         self._sink = sink
-        self._line: Line | None = None
+        self._line: Callable[[], Line | None] = lambda: None  # while its session lasts
         self._changed = asyncio.Event()
         self._refused: dict[str, int] = {}  # why: how many
         self._first = spool.next_seq  # of this life of the agent
@@ -47,7 +48,8 @@ class SpoolOutbox:
         return not self._holes()
 
     def session(self) -> Line:
-        line = self._line = Line(self._hand, self._over)
+        line = Line(self._hand, self._over)
+        self._line = weakref.ref(line)
         on_disk = set()
         for seq, worth in self._spool.disk.kept():
             on_disk.add(seq)
@@ -71,14 +73,14 @@ class SpoolOutbox:
 
     def added(self, seq: int, worth: Worth, event: int) -> None:
         """A new item."""
-        if self._line is not None:
-            self._line.add(seq, worth, event)
+        if (line := self._line()) is not None:
+            line.add(seq, worth, event)
 
     def ack(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
         with self._spool.disk.lock:
             self._take(self._acked, upto, have)
         self.progress += 1
-        self._changed.set()
+        self.changed()
 
     def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
         known = Ranges()
@@ -91,7 +93,8 @@ class SpoolOutbox:
         self._take(own, upto, have)
         with self._spool.disk.lock:
             self._spool.disk.acked[self._sink] = own
-        self._changed.set()
+        self._spool.resumed(self._sink)
+        self.changed()
 
     def _take(self, ranges: Ranges, upto: int, have: Iterable[tuple[int, int]]) -> None:
         top = self._spool.next_seq - 1
@@ -113,6 +116,10 @@ class SpoolOutbox:
         await self._spool.renumber(seq)
         with self._spool.disk.lock:
             self._acked.add(seq, seq)
+        self.changed()
+
+    def changed(self) -> None:
+        """Whoever waits until everything is delivered looks again."""
         self._changed.set()
 
     def dropped(self) -> list[tuple[int, int, str]]:
@@ -135,7 +142,8 @@ class SpoolOutbox:
             wall_ns = fresh[oldest].wall_ns if oldest in fresh else spool.disk.wall_ns(oldest)
         missing = dict(self._refused)
         for first, last, why in spool.disk.tombstones.all:
-            missing[why] = missing.get(why, 0) + last - first + 1
+            if why != NOT_OURS:
+                missing[why] = missing.get(why, 0) + last - first + 1
         upto = oldest - 1 if oldest is not None else spool.next_seq - 1
         return Backlog(spool.id, spool.next_seq, upto, missing, len(waiting), sum(waiting.values()), wall_ns)
 

@@ -89,6 +89,11 @@ class Spool:
         """Until it is cancelled; raises what ended the writer's thread: a bug, after which nothing is kept."""
         await asyncio.shield(self._broken)
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """Bytes of disk that the spool takes, delivered items included, and how many it may."""
+        return self.disk.held, self.disk.room.max_bytes
+
     def put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes, worth: Worth) -> Item:
         """Number, digest and keep the payload; never waits."""
         item = Item(self.camera, self.id, self.next_seq, type_, event, wall_ns, payload, Item.digest(payload))
@@ -127,7 +132,12 @@ class Spool:
 
     def give_up(self, seq: int, why: str) -> None:
         """Declare the number missing."""
-        self._jobs.put(lambda: self._declare(seq, seq, why))
+        self._jobs.put(lambda: self._declare(seq, why))
+
+    def resumed(self, sink: str) -> None:
+        """That other end told anew what it has: what it lost, and is not here any more either, is declared."""
+        top = self.next_seq - 1
+        self._jobs.put(lambda: self._declare_gone(sink, top))
 
     def numbers(self, first: int) -> list[int]:
         """The numbers from `first` on of the items that are here."""
@@ -195,7 +205,7 @@ class Spool:
                 self._attempt(job)
             if ended or now - saved_s >= SAVE_ACKS_S:
                 self._attempt(self.disk.tombstones.save)
-                self._attempt(self.disk.save_acks)
+                self._attempt(self.disk.acks.save)
                 saved_s = now
         if waiting:
             log.warning("%s: %d items were not taken by the disk and are lost", self.camera, len(waiting))
@@ -222,7 +232,7 @@ class Spool:
         """Append to the files, moving items to `unsynced`; returns what must be tried again."""
         again: list[tuple[Item, Worth]] = []
         for i, (item, worth) in enumerate(items):
-            if self.error and self.disk.everyone_has(item.seq):
+            if self.error and self.disk.acks.everyone_has(item.seq):
                 self._tell([(item, worth)])  # stored at the other ends before this disk took it
                 continue
             try:
@@ -263,9 +273,17 @@ class Spool:
         self._attempt(lambda: self._note([f"item {i.camera} {i.spool} {i.seq} {i.sha256.hex()}\n" for i, _ in items]))
         self._tell(items)
 
-    def _declare(self, first: int, last: int, why: str) -> None:
-        self.disk.give_up(first, last, why)
-        self._note([f"dropped {self.camera} {self.id} {first} {last} {why}\n"])
+    def _declare(self, seq: int, why: str) -> None:
+        self.disk.give_up(seq, seq, why)
+        self._declared([(seq, seq)], why)
+
+    def _declare_gone(self, sink: str, top: int) -> None:
+        if gone := self.disk.declare_gone(sink, top, list(self.fresh)):
+            self._declared(gone, "quota")
+            self._call(self._outboxes[sink].changed)
+
+    def _declared(self, gone: list[tuple[int, int]], why: str) -> None:
+        self._note([f"dropped {self.camera} {self.id} {first} {last} {why}\n" for first, last in gone])
         self.disk.tombstones.save()
 
     def _note(self, lines: list[str]) -> None:

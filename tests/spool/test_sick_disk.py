@@ -164,7 +164,7 @@ def test_the_quota_counts_what_could_not_be_written_over(
     }
     before = {p.stat().st_ino for p in files(disk)}
     if call == "fsync":
-        disk.save_acks()  # so that the folder of the segments is the next to be synced
+        disk.acks.save()  # so that the folder of the segments is the next to be synced
     fail(monkeypatch, call, errno.EIO, when[call])
     with pytest.raises(OSError):
         write(disk, *range(seq + 1, seq + 40))

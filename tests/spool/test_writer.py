@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from agent import status
 from agent.frame import Item, ItemType, Worth
 from agent.pipeline import Pipeline
 from agent.sinks import Feed
 from agent.sources import Publish
-from agent.spool.disk import Disk
+from agent.spool.disk import SMALL_BYTES, Disk
+from agent.spool.record import BLOCK
 from agent.spool.store import Spool
 
 MIB = 1024 * 1024
@@ -97,6 +99,17 @@ async def test_a_camera_whose_spool_broke_ends_with_the_error(tmp_path: Path) ->
     put(spool, 1, event=TOO_MANY)
     with pytest.raises(ExceptionGroup):
         await asyncio.wait_for(run, 30)
+    await spool.close()
+
+
+async def test_status_tells_how_much_the_spool_takes(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    pipeline = Pipeline("porch", Still(), [Idle()], analyse=None, spool=spool)
+    put(spool, 1)
+    await kept(spool)
+    told = status.camera(pipeline)
+    assert told["spool_bytes"] == [SMALL_BYTES + BLOCK, 64 * MIB]
+    assert "spool: 0.0 of 67.1 MB; what is delivered stays" in status.text([told])
     await spool.close()
 
 
