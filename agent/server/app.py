@@ -12,7 +12,7 @@ from aiohttp import web
 
 from agent.clock import Clock, SystemClock
 from agent.errors import UsageError
-from agent.server import notify, sqlite
+from agent.server import notify, sqlite, upkeep
 from agent.server.accounts import Accounts
 from agent.server.archive import Archive, unusable
 from agent.server.camera import Camera, CameraSettings
@@ -63,8 +63,6 @@ __all__ = ["CameraServer", "ServerSettings"]
 log = logging.getLogger(__name__)
 
 SWEEP_S = 10.0
-MIND_S = 1.0
-NOTICE_S = 0.5
 LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 64 * 1024
 
@@ -121,11 +119,12 @@ class CameraServer:
             raise
         for camera in self._cameras.all():
             self._puller.mind(camera)
-        self._spawn(self._mind())
+        assert self._archive is not None
+        self._spawn(upkeep.mind(self._cameras, self._tls, self._clock))
         if self._courier is not None:
             self._spawn(self._courier.run())
         self._spawn(self._retention.run(SWEEP_S))
-        self._spawn(self._notice())
+        self._spawn(upkeep.notice(self._archive, self._clock, self._reload))
         return self.urls()
 
     @property
@@ -358,32 +357,10 @@ class CameraServer:
             log.error("%s; still on loopback only", e)
             self._listen(LOOPBACK)
 
-    async def _notice(self) -> None:
-        """Take over what another process (`virtual add`, `virtual delete`) changed in the store, within a second."""
-        assert self._archive is not None
-        seen = 0
-        while True:
-            try:
-                version = await self._archive.index.foreign_version()
-                if version != seen:
-                    await self._cameras.refresh()
-                    await self._accounts.load()
-                    await self._tokens.load()
-                    seen = version
-            except (OSError, UnavailableError) as e:
-                log.warning("the store %s cannot be read now: %s", self._archive.root, e)
-            await self._clock.sleep(NOTICE_S)
-
-    async def _mind(self) -> None:
-        """End what is due; take over TLS files that changed."""
-        while True:
-            try:
-                await self._cameras.end_due()
-                if self._tls is not None and self._tls.reload():
-                    log.info("the TLS files changed and are read again")
-            except (OSError, UnavailableError, UsageError) as e:
-                log.warning("%s", e)
-            await self._clock.sleep(MIND_S)
+    async def _reload(self) -> None:
+        await self._cameras.refresh()
+        await self._accounts.load()
+        await self._tokens.load()
 
     def _spawn(self, job: Any) -> None:
         task = asyncio.create_task(job)

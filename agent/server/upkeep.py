@@ -1,0 +1,47 @@
+"""What the server sees to every second: cameras that end, TLS files that change, what others did to the store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from agent.errors import UsageError
+from agent.server.index import UnavailableError
+
+if TYPE_CHECKING:
+    from agent.clock import Clock
+    from agent.server.archive import Archive
+    from agent.server.cameras import Cameras
+    from agent.server.tls import Tls
+
+log = logging.getLogger(__name__)
+
+MIND_S = 1.0
+NOTICE_S = 0.5
+
+
+async def mind(cameras: Cameras, tls: Tls | None, clock: Clock) -> None:
+    """End what is due; take over TLS files that changed. Endless."""
+    while True:
+        try:
+            await cameras.end_due()
+            if tls is not None and tls.reload():
+                log.info("the TLS files changed and are read again")
+        except (OSError, UnavailableError, UsageError) as e:
+            log.warning("%s", e)
+        await clock.sleep(MIND_S)
+
+
+async def notice(archive: Archive, clock: Clock, reload: Callable[[], Awaitable[None]]) -> None:
+    """Call `reload` when another process (`virtual add`, `virtual delete`) has changed the store. Endless."""
+    seen = 0
+    while True:
+        try:
+            version = await archive.index.foreign_version()
+            if version != seen:
+                await reload()
+                seen = version
+        except (OSError, UnavailableError) as e:
+            log.warning("the store %s cannot be read now: %s", archive.root, e)
+        await clock.sleep(NOTICE_S)
