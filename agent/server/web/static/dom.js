@@ -31,6 +31,7 @@ export function span(seconds) {
 
 export const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
+export const pictures = (count) => `${count} picture${count === 1 ? "" : "s"}`;
 export const share = (part) => (part >= 0.01 ? `${Math.round(part * 100)} %` : `${(part * 100).toFixed(1)} %`);
 
 export function pill(node, text, kind = "") {

@@ -1,5 +1,5 @@
 // The list of events, newest first; it grows by itself while things happen.
-import { $, api, clock, day, el, share, span } from "./dom.js";
+import { $, api, clock, day, el, pictures, share, span } from "./dom.js";
 
 const PAGE = 48, STALE_MS = 25000;
 const cards = new Map();
@@ -29,7 +29,8 @@ class Card {
     }
     this.when.textContent = clock(event.start_ms);
     const cut = event.state === "cut" ? " · cut off" : "";
-    this.about.textContent = `${event.camera} · ${share(event.peak)} of the picture moved${cut}`;
+    const what = event.peak ? `${share(event.peak)} of the picture moved` : pictures(event.frames); // uploads by pauses
+    this.about.textContent = `${event.camera} · ${what}${cut}`;
     this.now.hidden = event.state !== "open";
     this.button.classList.toggle("open", event.state === "open");
     this.tick();

@@ -1,6 +1,6 @@
 // Plays an event: fetches its clips and draws the camera's pictures at the pace they were taken.
 import { course } from "./course.js";
-import { $, api, clock, day, share, size } from "./dom.js";
+import { $, api, clock, day, pictures, share, size } from "./dom.js";
 import { shown } from "./events.js";
 import { showMarks } from "./marks.js";
 import { film } from "./film.js";
@@ -75,7 +75,8 @@ class Player {
     $("player-title").textContent = `${e.camera}, ${day(e.start_ms)} ${clock(e.start_ms)}`;
     showMarks(e);
     $("player-state").hidden = e.state !== "open";
-    $("what").textContent = `${e.frames} pictures · ${size(e.bytes)} · at most ${share(e.peak)} of the picture moved`;
+    const moved = e.peak ? ` · at most ${share(e.peak)} of the picture moved` : "";
+    $("what").textContent = `${pictures(e.frames)} · ${size(e.bytes)}${moved}`;
   }
 
   say(text) {
