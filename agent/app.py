@@ -221,6 +221,8 @@ class Agent:
     async def run(self, until: asyncio.Event) -> None:
         """Run all cameras until `until` is set, or every source has come to its end."""
         await self.control.start()
+        for p in self.pipelines:
+            log.info("%s: %s → %s", p.name, p.source.label, ", ".join(w.sink.label for w in p.ways) or "nowhere")
         cameras = [asyncio.create_task(p.run(), name=p.name) for p in self.pipelines]
         minder = asyncio.create_task(self._mind())
         ending = asyncio.create_task(self._over(until))

@@ -81,7 +81,8 @@ def _camera_lines(c: dict[str, Any]) -> list[str]:
         state = f"AWAY: {c['why']}"
     lines = [
         f"{c['name']}: {state}",
-        f"  {n['frames']} frames ({n['lost_frames']} lost at the camera), {n['events']} events, {n['clips']} clips"
+        f"  {n['frames']} frames ({n['lost_frames']} lost at the camera), "
+        + f"{_count(n['events'], 'event')}, {_count(n['clips'], 'clip')}"
         + (f"; event {c['event']} is running" if c["event"] else ""),
     ]
     if not c["armed"]:
@@ -94,6 +95,10 @@ def _camera_lines(c: dict[str, Any]) -> list[str]:
     if c["spool_error"]:
         lines.append(f"  SPOOL: {c['spool_error']}; items wait in memory")
     return lines + [line for s in c["sinks"] for line in _sink_lines(s)]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _sink_lines(s: dict[str, Any]) -> list[str]:

@@ -64,6 +64,7 @@ class Health:
 
     def failed(self, name: str, why: str, level: int, clock: Clock) -> None:
         """One that comes and goes is told of once a minute; while it is away, each reason once."""
+        why = why.removeprefix(name.rpartition(" → ")[2] + ": ")  # whose peer is named already
         now_ns = clock.monotonic_ns()
         if self.up or not self.error:
             self.since_ns, self.down_ns = clock.wall_ns(), now_ns

@@ -86,6 +86,15 @@ async def test_one_warning_quiet_repeats_one_info(caplog: pytest.LogCaptureFixtu
     assert (caplog.records[-1].levelname, caplog.records[-1].getMessage()) == ("INFO", "porch: back")
 
 
+def test_a_sinks_trouble_names_its_peer_once(caplog: pytest.LogCaptureFixture) -> None:
+    health = Health()
+    health.failed("porch → ws://nas", "ws://nas: refuses the token", logging.ERROR, FakeClock())
+    assert caplog.records[-1].getMessage() == "porch → ws://nas: refuses the token"
+    assert health.error == "refuses the token"
+    health.failed("porch", "http://cam/video.cgi: no picture", logging.ERROR, FakeClock())
+    assert health.error == "http://cam/video.cgi: no picture"
+
+
 async def test_a_bug_leaves() -> None:
     async def run() -> None:
         raise ZeroDivisionError

@@ -38,7 +38,8 @@ def pair(code_at_server: str, token_file: str) -> None:
     except OSError as e:
         raise click.FileError(token_file, e.strerror or "") from None
     url = base.replace("http", "ws", 1)
-    click.echo(f"camera {paired['name']}; its token is in {token_file}. For the agent's file:\n")
+    click.echo(f"camera {paired['name']}; its token is in {token_file}, and the one before is void.")
+    click.echo("For the agent's file:\n")
     click.echo(f"cameras:\n  {paired['name']}:\n    source: {{type: …}}\nsinks:")
     click.echo(f"  - type: websocket\n    url: {url}\n    token_file: {os.path.abspath(token_file)}")
 

@@ -126,7 +126,7 @@ def virtual_show(name: str, as_json: bool, path: Path | None, store: str | None)
     click.echo(f"ends       {_left(camera['ends_ms']) if camera['ends_ms'] else 'never'}")
     click.echo(f"at end     {camera['at_end']}")
     click.echo(f"events by  {camera['events']}")
-    click.echo(f"stored     {stored['events']} events, {stored['bytes'] / 1e6:.1f} MB")
+    click.echo(f"stored     {stored['events']} event{'s' * (stored['events'] != 1)}, {stored['bytes'] / 1e6:.1f} MB")
     click.echo(f"quota      {camera['quota_bytes'] or 'none'}")
 
 
