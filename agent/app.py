@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import Ge, Le
-
 from agent import __version__, config, remote, sinks, sources, status
 from agent.armed import Armed
 from agent.config import REQUIRED, Field, LogSettings
@@ -26,6 +24,7 @@ from agent.pipeline import Observer, Pipeline, way_keys
 from agent.privacy import Painted, PrivacySettings
 from agent.pulse import Pulse
 from agent.recorder import EventSettings
+from agent.schema import at_least, at_most
 from agent.spool.settings import SpoolSettings
 from agent.systemd import Notifier
 
@@ -95,7 +94,7 @@ def _fields() -> Mapping[str, Field]:
         "sinks": Field(kinds=sinks.KINDS, many="list", default=()),
         "server": Field(lazy=_Lazy("agent.server.app", "ServerSettings")),
         "spool": Field(cls=SpoolSettings, default=SpoolSettings()),
-        "outbox_mib": Field(cls=Annotated[int, Ge(1), Le(4096)], default=32),
+        "outbox_mib": Field(cls=Annotated[int, at_least(1), at_most(4096)], default=32),
         "log": Field(cls=LogSettings, default=LogSettings()),
     }
 

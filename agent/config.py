@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from agent.errors import ConfigError
+from agent.schema.read import MismatchError, read
 
 Complain = Callable[[str, str], None]
 """Told where (`routes[2].to`, "" for the file) and what is wrong there."""
@@ -220,23 +220,33 @@ class Reader:
         data = {k: self._construct(v) for k, (_, v) in found.items() if k not in extra}
         self._places.update({f"{where}.{k}": v for k, (_, v) in found.items()})
         try:
-            return TypeAdapter(cls).validate_python(data)
+            return read(cls, data)
         except ConfigError as e:
             self._error(node, f"{where}: {e}")
-        except ValidationError as e:
-            for err in e.errors():
-                key = str(err["loc"][0]) if err["loc"] else ""
-                at = found[key][1] if key in found else node
-                missing = err["type"].startswith("missing")
-                self._error(at, f"missing key '{where}.{key}'" if missing else f"{where}.{key}: {_say(err, at)}")
+        except MismatchError as e:
+            self._mismatches(e, {k: v for k, (_, v) in found.items()}, node, where)
         return None
 
     def _plain(self, node: yaml.Node, cls: Any, where: str) -> Any:
         try:
-            return TypeAdapter(cls).validate_python(self._construct(node))
-        except ValidationError as e:
-            self._error(node, f"{where}: {_say(e.errors()[0], node)}")
+            return read(cls, self._construct(node))
+        except MismatchError as e:
+            self._mismatches(e, {}, node, where)
             return None
+
+    def _mismatches(self, error: MismatchError, keys: Mapping[str, yaml.Node], node: yaml.Node, where: str) -> None:
+        """Show each at its own place, or at the nearest one around it that the file has."""
+        for m in error.found:
+            at, path = node, where
+            for step in m.where:
+                at = (keys if at is node else _inside(at)).get(str(step), at)
+                path += f"[{step}]" if isinstance(step, int) else f".{step}"
+            if m.kind == "missing":
+                self._error(at, f"missing key '{path}'")
+            elif m.kind == "text" and isinstance(at, yaml.ScalarNode) and at.value:
+                self._error(at, f"{path}: expected text: write it in quotes")
+            else:
+                self._error(at, f"{path}: {m.text}")
 
     def _construct(self, node: yaml.Node) -> Any:
         loader = _Loader("")
@@ -290,12 +300,12 @@ def _suggest(word: str, known: Sequence[str], brief: bool = True) -> str:
     return meant if near and brief else f"{meant} (one of {', '.join(known)})"
 
 
-def _say(error: Any, node: yaml.Node) -> str:
-    """pydantic's sentence, starting small as ours do."""
-    if error["type"] == "string_type":
-        return "expected text" + (": write it in quotes" if isinstance(node, yaml.ScalarNode) and node.value else "")
-    message = str(error["msg"])
-    return message[:1].lower() + message[1:]
+def _inside(node: yaml.Node) -> dict[str, yaml.Node]:
+    """What stands in a mapping or a list, by key or number."""
+    if isinstance(node, yaml.SequenceNode):
+        return {str(i): n for i, n in enumerate(node.value)}
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {k.value: v for k, v in pairs if isinstance(k, yaml.ScalarNode)}
 
 
 def _place(p: Problem) -> tuple[int, int]:

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
-
 from agent.errors import ConfigError
 from agent.frame import Box, Clip, Decision, Frame
+from agent.schema import above, at_least, at_most
 
 SECOND = 1_000_000_000
 SHORT_NS = 250_000_000  # a clip's length while an event is young: who pulls the plug has lost at most this
@@ -29,11 +28,11 @@ YOUNG_NS = 2 * SECOND
 class EventSettings:
     """Seconds around the motion, when an event is cut, and when a picture that repeats is an event (0: never)."""
 
-    pre_roll_s: Annotated[float, Ge(0), Le(60)] = 2.0
-    post_roll_s: Annotated[float, Ge(0), Le(600)] = 5.0
-    merge_gap_s: Annotated[float, Ge(0), Le(600)] = 5.0
-    longest_s: Annotated[float, Gt(0), Le(86400)] = 600.0
-    frozen_after_s: Annotated[float, Ge(0), Le(86400)] = 60.0
+    pre_roll_s: Annotated[float, at_least(0), at_most(60)] = 2.0
+    post_roll_s: Annotated[float, at_least(0), at_most(600)] = 5.0
+    merge_gap_s: Annotated[float, at_least(0), at_most(600)] = 5.0
+    longest_s: Annotated[float, above(0), at_most(86400)] = 600.0
+    frozen_after_s: Annotated[float, at_least(0), at_most(86400)] = 60.0
 
     def __post_init__(self) -> None:
         if self.merge_gap_s > self.post_roll_s + self.pre_roll_s:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Protocol
 
-from annotated_types import Ge, Gt, Le
-
 from agent.errors import ConfigError
 from agent.frame import Decision
 from agent.motion import hours, polygons
 from agent.motion.hours import Schedule as Schedule
 from agent.motion.polygons import Polygon
+from agent.schema import above, at_least, at_most
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +23,7 @@ class Zone:
 
     name: str
     points: Polygon
-    sensitivity: Annotated[int, Ge(1), Le(10)] | None = None
+    sensitivity: Annotated[int, at_least(1), at_most(10)] | None = None
 
     def __post_init__(self) -> None:
         polygons.check(self.points, f"zone '{self.name}'")
@@ -40,10 +39,10 @@ class MotionSettings:
     """
 
     enabled: bool = True
-    sensitivity: Annotated[int, Ge(1), Le(10)] = 5
-    analyses_per_s: Annotated[float, Gt(0), Le(60)] = 5.0
-    min_size: Annotated[float, Ge(0), Le(1)] = 0.0
-    max_size: Annotated[float, Gt(0), Le(1)] = 1.0
+    sensitivity: Annotated[int, at_least(1), at_most(10)] = 5
+    analyses_per_s: Annotated[float, above(0), at_most(60)] = 5.0
+    min_size: Annotated[float, at_least(0), at_most(1)] = 0.0
+    max_size: Annotated[float, above(0), at_most(1)] = 1.0
     zones: tuple[Zone, ...] = ()
     masks: tuple[Polygon, ...] = ()
     schedule: tuple[str, ...] = ()

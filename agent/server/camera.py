@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, TypeAdapter, ValidationError
-
 from agent.errors import UsageError
 from agent.frame import Frame
 from agent.hub import Hub
+from agent.schema import above, at_least, at_most, below, max_letters
+from agent.schema.read import MismatchError, read
 from agent.server.reasons import Reasons
 
 Command = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -30,14 +30,14 @@ class CameraSettings:
     the server fetches by itself.
     """
 
-    ends_ns: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    ends_ns: Annotated[int, at_least(0), below(2**63)] | None = None
     at_end: Literal["burn", "keep"] = "burn"
-    quota_bytes: Annotated[int, Field(ge=1024 * 1024, lt=2**60)] | None = None
-    retention_days: Annotated[float, Field(gt=0, le=36500)] | None = None
-    stills_days: Annotated[float, Field(gt=0, le=36500)] | None = None
+    quota_bytes: Annotated[int, at_least(1024 * 1024), below(2**60)] | None = None
+    retention_days: Annotated[float, above(0), at_most(36500)] | None = None
+    stills_days: Annotated[float, above(0), at_most(36500)] | None = None
     events: Literal["auto", "motion", "pause"] = "auto"
-    pause_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
-    pull: Annotated[str, Field(max_length=2000)] | None = field(default=None, repr=False)
+    pause_s: Annotated[float, at_least(1), at_most(3600)] = 10.0
+    pull: Annotated[str, max_letters(2000)] | None = field(default=None, repr=False)
 
     def dumps(self) -> str:
         """As it is stored."""
@@ -46,16 +46,17 @@ class CameraSettings:
     @classmethod
     def loads(cls, text: str) -> CameraSettings:
         """Raises ValueError; keys of a newer program are passed over."""
-        return _SETTINGS.validate_python(json.loads(text))
+        settings: CameraSettings = read(cls, json.loads(text), unknown=True)
+        return settings
 
     @classmethod
     def of(cls, **values: Any) -> CameraSettings:
         """Raises UsageError that names the key."""
         try:
-            return _SETTINGS.validate_python(values)
-        except ValidationError as e:
-            first = e.errors()[0]
-            raise UsageError(f"{'.'.join(str(x) for x in first['loc'])}: {first['msg']}") from None
+            settings: CameraSettings = read(cls, values)
+        except MismatchError as e:
+            raise UsageError(str(e)) from None
+        return settings
 
     def as_json(self) -> dict[str, Any]:
         """What the API says of them; a password in `pull` is left out."""
@@ -69,9 +70,6 @@ class CameraSettings:
             "pause_s": self.pause_s,
             "pull": without_login(self.pull) if self.pull else None,
         }
-
-
-_SETTINGS = TypeAdapter(CameraSettings)
 
 
 def without_login(url: str) -> str:

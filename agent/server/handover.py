@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from typing import TypedDict
 from urllib.parse import urlsplit
-
-from typing_extensions import TypedDict
 
 from agent.clock import Clock
 from agent.server.cameras import LETTERS, Keys

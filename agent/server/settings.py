@@ -1,4 +1,4 @@
-"""What a camera server may be told; checked by pydantic where it comes from a file."""
+"""What a camera server may be told."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field
-
 from agent.dispatch.limits import Limits
 from agent.errors import ConfigError
+from agent.schema import above, at_least, at_most, matches, max_letters, min_letters
 from agent.server import notify as notifying
 
 MIB = 1024 * 1024
@@ -33,18 +32,18 @@ class ServerSettings:
     Raises ConfigError for values that contradict themselves.
     """
 
-    host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8088
+    host: Annotated[str, min_letters(1), max_letters(253)] = "127.0.0.1"
+    port: Annotated[int, at_least(0), at_most(65535)] = 8088
     store: str = ""
-    retention_days: Annotated[float, Field(gt=0, le=36500)] = 7
-    stills_days: Annotated[float, Field(gt=0, le=36500)] | None = None
-    max_bytes: Annotated[int, Field(ge=MIB)] | None = None
-    max_mib: Annotated[int, Field(ge=1)] | None = None
+    retention_days: Annotated[float, above(0), at_most(36500)] = 7
+    stills_days: Annotated[float, above(0), at_most(36500)] | None = None
+    max_bytes: Annotated[int, at_least(MIB)] | None = None
+    max_mib: Annotated[int, at_least(1)] | None = None
     public_url: str | None = None
     ftp: bool = False
     single_port_ftp: bool = False
-    ftp_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    ftp_passive_ports: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "0-0"
+    ftp_port: Annotated[int, at_least(0), at_most(65535)] | None = None
+    ftp_passive_ports: Annotated[str, matches(r"^[0-9]{1,5}-[0-9]{1,5}$")] = "0-0"
     ftp_address: str | None = None
     notify: tuple[notifying.Settings, ...] = ()
     tls_cert: str | None = None

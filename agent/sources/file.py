@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 from urllib.parse import unquote, urlsplit
 
-from annotated_types import Gt, Le
-
 from agent.clock import SystemClock
 from agent.errors import AgentError, PermanentError, UsageError
 from agent.frame import Codec, Frame
 from agent.media.footage import CodedFootage, Footage, Reel, open_footage
 from agent.media.jpeg import SizeWatch
+from agent.schema import above, at_most
 from agent.sources import Publish
 from agent.sources.device import Device, capture
 
@@ -29,7 +28,7 @@ class FileSource:
 
     path: str
     loop: bool = False
-    fps: Annotated[float, Gt(0), Le(240)] | None = None
+    fps: Annotated[float, above(0), at_most(240)] | None = None
 
     @classmethod
     def from_url(cls, text: str) -> Self:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from annotated_types import Gt, Le
-
 from agent.errors import ConfigError, PermanentError, UsageError
+from agent.schema import above, at_most
 from agent.sources import Publish
 from agent.sources.http import Url
 from agent.sources.login import Login
@@ -30,7 +29,7 @@ class IpCameraSource:
     """
 
     host: str
-    port: Annotated[int, Gt(0), Le(65535)] | None = None
+    port: Annotated[int, above(0), at_most(65535)] | None = None
     username: str = ""
     password: str = field(default="", repr=False)
     password_file: str = ""

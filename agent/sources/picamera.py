@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
-from annotated_types import Ge, Gt, Le
-
 from agent.errors import ConfigError, PermanentError, UsageError
+from agent.schema import above, at_least, at_most
 from agent.sources import Publish
 from agent.sources.device import Device, capture
 
@@ -32,22 +31,22 @@ class PiCameraSource:
     """
 
     camera: int | str = 0
-    width: Annotated[int, Ge(64), Le(4096)] = 640
-    height: Annotated[int, Ge(64), Le(4096)] = 480
-    fps: Annotated[float, Gt(0), Le(120)] = 10.0
+    width: Annotated[int, at_least(64), at_most(4096)] = 640
+    height: Annotated[int, at_least(64), at_most(4096)] = 480
+    fps: Annotated[float, above(0), at_most(120)] = 10.0
     codec: str = "mjpeg"
     encoder: str = "auto"
-    quality: Annotated[int, Ge(1), Le(100)] = 85
-    bitrate_kbps: Annotated[int, Ge(0), Le(25000)] = 0
-    keyframe_s: Annotated[float, Gt(0), Le(10)] = 1.0
+    quality: Annotated[int, at_least(1), at_most(100)] = 85
+    bitrate_kbps: Annotated[int, at_least(0), at_most(25000)] = 0
+    keyframe_s: Annotated[float, above(0), at_most(10)] = 1.0
     hflip: bool = False
     vflip: bool = False
-    exposure_us: Annotated[int, Ge(0), Le(60_000_000)] = 0
-    gain: Annotated[float, Ge(0), Le(64)] = 0.0
+    exposure_us: Annotated[int, at_least(0), at_most(60_000_000)] = 0
+    gain: Annotated[float, at_least(0), at_most(64)] = 0.0
     awb: str = "auto"
     focus: str = "auto"
-    lens_position: Annotated[float, Ge(0), Le(32)] = 0.0
-    stall_timeout_s: Annotated[float, Gt(0), Le(3600)] = 10.0
+    lens_position: Annotated[float, at_least(0), at_most(32)] = 0.0
+    stall_timeout_s: Annotated[float, above(0), at_most(3600)] = 10.0
 
     def __post_init__(self) -> None:
         for key, words in (("codec", CODECS), ("encoder", ENCODERS), ("awb", AWB), ("focus", FOCUS)):

@@ -7,13 +7,12 @@ import logging
 from collections.abc import Callable
 from typing import Annotated
 
-from annotated_types import Gt, Le
-
 from agent.clock import SystemClock
 from agent.errors import PermanentError, TransientError
 from agent.frame import Codec, Frame
 from agent.media.jpeg import SizeWatch, TooLarge
 from agent.media.multipart import Splitter
+from agent.schema import above, at_most
 from agent.sources import Publish
 from agent.sources.bodies import ChunkedPictures, Pictures
 from agent.sources.http import Body, Head
@@ -23,7 +22,7 @@ from agent.sources.stream import PERMISSION, Answer, get, refuse_other_media
 
 log = logging.getLogger(__name__)
 
-Seconds = Annotated[float, Gt(0), Le(3600)]
+Seconds = Annotated[float, above(0), at_most(3600)]
 
 
 def password_of(password: str, file: str) -> str:

@@ -9,10 +9,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Self
 
-from annotated_types import Ge, Gt, Le
-
 from agent.errors import ConfigError, PermanentError, TransientError, UsageError
 from agent.media.jpeg import END, BrokenJpeg, end_of_image
+from agent.schema import above, at_least, at_most
 from agent.sources import Publish
 from agent.sources.device import Device, capture
 
@@ -29,10 +28,10 @@ class WebcamSource:
     """
 
     device: int | str = 0
-    width: Annotated[int, Ge(16), Le(8192)] = 640
-    height: Annotated[int, Ge(16), Le(8192)] = 480
-    fps: Annotated[float, Gt(0), Le(240)] = 10.0
-    stall_timeout_s: Annotated[float, Gt(0), Le(3600)] = 15.0
+    width: Annotated[int, at_least(16), at_most(8192)] = 640
+    height: Annotated[int, at_least(16), at_most(8192)] = 480
+    fps: Annotated[float, above(0), at_most(240)] = 10.0
+    stall_timeout_s: Annotated[float, above(0), at_most(3600)] = 15.0
     _stable: list[str] = field(init=False, default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:

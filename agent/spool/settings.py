@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
-
 from agent.errors import UsageError
+from agent.schema import at_least, at_most
 from agent.spool.disk import Disk
 from agent.spool.store import Spool
 
@@ -29,8 +28,8 @@ class SpoolSettings:
     """
 
     path: str = ""
-    max_mib: Annotated[int, Ge(8)] | None = None
-    min_free_percent: Annotated[float, Ge(0), Le(90)] = 5
+    max_mib: Annotated[int, at_least(8)] | None = None
+    min_free_percent: Annotated[float, at_least(0), at_most(90)] = 5
     durability: Literal["item", "batch", "none"] = "batch"
 
     @property

@@ -40,8 +40,8 @@ def install(root: Path) -> None:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
         source.mkdir(parents=True, exist_ok=True)
         copy(PROJECT / name, source / name)
-    # Of the dependencies the sources need this one; numpy, OpenCV and PyAV are there.
-    bed("install_product.sh", root, source, "--force-reinstall", "--no-deps", "annotated-types")
+    # Of the dependencies the sources need numpy, OpenCV and PyAV; they are there.
+    bed("install_product.sh", root, source, "--force-reinstall", "--no-deps")
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
-from pydantic import Field
-
 from agent.errors import ConfigError
+from agent.schema import at_least, at_most, matches, max_letters, min_letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class WebhookSettings:
     """POSTs the CloudEvent to `url`, signed with `secret` (Standard Webhooks) when there is one."""
 
     type: Literal["webhook"]
-    url: Annotated[str, Field(pattern=r"^https?://", max_length=2000)]
+    url: Annotated[str, matches(r"^https?://.+$"), max_letters(2000)]
     secret_file: str | None = None
 
 
@@ -49,11 +48,11 @@ class MailSettings:
     """Sends a mail with the picture. `security`: `tls` from the first byte, `starttls`, or `none`."""
 
     type: Literal["mail"]
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    host: Annotated[str, min_letters(1)]
+    port: Annotated[int, at_least(1), at_most(65535)] = 587
     security: Literal["tls", "starttls", "none"] = "starttls"
-    sender: Annotated[str, Field(pattern=r"^[^\r\n@]+@[^\r\n]+$")]
-    to: Annotated[str, Field(pattern=r"^[^\r\n@]+@[^\r\n]+$")]
+    sender: Annotated[str, matches(r"^[^\r\n@]+@[^\r\n]+$")]
+    to: Annotated[str, matches(r"^[^\r\n@]+@[^\r\n]+$")]
     user: str | None = None
     password_file: str | None = None
 
@@ -66,7 +65,7 @@ class AppriseSettings:
     urls_file: str
 
 
-Settings = Annotated[WebhookSettings | MailSettings | AppriseSettings, Field(discriminator="type")]
+Settings = WebhookSettings | MailSettings | AppriseSettings
 
 
 def secret(path: str | None) -> str:

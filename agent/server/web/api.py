@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from agent import __version__
 from agent.frame import Codec, ItemType
 from agent.media import clip
+from agent.schema.read import MismatchError, read
 from agent.server.accounts import Accounts, Who
 from agent.server.cameras import Camera, Cameras
 from agent.server.catalog import Catalog, StoredEvent, StoredItem
 from agent.server.web import shapes
 from agent.server.web.access import Access, Invalid, Routes, asking
-from agent.server.web.openapi import Op, adapter, describe
+from agent.server.web.openapi import Op, describe
 
 ITEM = re.compile(r"([0-9a-f]{16})-([1-9]\d{0,18})\Z")
 FOREVER = "private, max-age=31536000, immutable"
@@ -265,7 +266,9 @@ def _limit(request: web.Request) -> int:
 async def body(request: web.Request, shape: Any) -> Any:
     """The request's JSON as an instance of `shape`; raises a 400 that says where it is wrong."""
     try:
-        return adapter(shape).validate_json(await request.read(), strict=False)
-    except ValidationError as e:
-        errors = [{"pointer": "".join(f"/{p}" for p in x["loc"]), "detail": x["msg"]} for x in e.errors()[:20]]
-        raise Invalid(errors) from None
+        return read(shape, json.loads(await request.read()))
+    except MismatchError as e:
+        errors = [{"pointer": "".join(f"/{p}" for p in m.where), "detail": m.text} for m in e.found[:20]]
+    except (ValueError, RecursionError):
+        errors = [{"pointer": "", "detail": "input should be JSON"}]
+    raise Invalid(errors)

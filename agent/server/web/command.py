@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from aiohttp import web
-from pydantic import Field
-from typing_extensions import TypedDict
 
+from agent.schema import max_entries
 from agent.server.cameras import Cameras
 from agent.server.web.access import Access, Routes
 from agent.server.web.api import ROOT, body
 from agent.server.web.openapi import Op
-from agent.server.web.shapes import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandWanted:
     """`args`: fps {"fps": 0.1..60}, clip {"seconds": 1..60}, live {"n": 0..64}; the others take none."""
 
-    __pydantic_config__ = STRICT
     do: Literal["snapshot", "fps", "arm", "disarm", "clip", "live"]
-    args: Annotated[dict[str, int | float], Field(max_length=4)] = field(default_factory=dict)
+    args: Annotated[dict[str, int | float], max_entries(4)] = field(default_factory=dict)
 
 
 class CommandDoneJson(TypedDict):

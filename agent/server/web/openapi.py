@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter
+from agent.schema.describe import describe as describe_type
 
 BINARY: dict[str, Any] = {"type": "string", "contentMediaType": "application/octet-stream"}
 PARAMETER = re.compile(r"\{(\w+)(?::((?:[^{}]|\{[^{}]*\})*))?\}")
@@ -58,11 +57,6 @@ class Declared(Protocol):
     def op(self) -> Op | None: ...
 
 
-@cache
-def adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
-
-
 def describe(routes: Iterable[Declared], version: str) -> dict[str, Any]:
     """The whole document; routes without an `op` are not part of the API."""
     schemas: dict[str, Any] = {"Problem": _PROBLEM}
@@ -107,7 +101,7 @@ def _operation(route: Declared, op: Op, schemas: dict[str, Any]) -> dict[str, An
     if parameters:
         what["parameters"] = parameters
     if op.body is not None:
-        content = {"application/json": {"schema": _schema(op.body, "validation", schemas)}}
+        content = {"application/json": {"schema": describe_type(op.body, schemas)}}
         what["requestBody"] = {"required": True, "content": content}
     if access == "open":
         what["security"] = []
@@ -124,7 +118,7 @@ def _path_parameter(match: re.Match[str]) -> dict[str, Any]:
 def _responses(op: Op, schemas: dict[str, Any], access: str, parameters: bool) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done" if op.status == 204 else "As asked"}
     if op.answer is not None:
-        good["content"] = {"application/json": {"schema": _schema(op.answer, "serialization", schemas)}}
+        good["content"] = {"application/json": {"schema": describe_type(op.answer, schemas)}}
     elif op.media:
         good["content"] = {op.media: {"schema": BINARY}}
     codes = {*op.errors}
@@ -139,12 +133,3 @@ def _responses(op: Op, schemas: dict[str, Any], access: str, parameters: bool) -
     errors = {str(c): {"$ref": "#/components/responses/Problem"} for c in sorted(codes)}
     problem = {"application/problem+json": {"schema": {"$ref": PROBLEM}}}
     return {str(op.status): good} | {c: {"description": "Problem", "content": problem} for c in errors}
-
-
-def _schema(shape: Any, mode: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    schema = adapter(shape).json_schema(ref_template="#/components/schemas/{model}", mode=mode)
-    schemas.update(schema.pop("$defs", {}))
-    if (name := getattr(shape, "__name__", "")) and schema.get("type") == "object":
-        schemas[name] = schema
-        return {"$ref": f"#/components/schemas/{name}"}
-    return schema

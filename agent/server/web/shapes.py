@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict  # typing's own is not enough for pydantic before Python 3.12
+from agent.schema import above, at_least, at_most, below, matches, max_letters, min_letters
 
-STRICT = ConfigDict(extra="forbid", str_max_length=4000, allow_inf_nan=False)
-Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
-Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400)]
+Name = Annotated[str, matches(r"^[a-z0-9-]{1,63}$")]
+Text = Annotated[str, min_letters(1), max_letters(200)]
+Secret = Annotated[str, max_letters(4000)]
+Seconds = Annotated[float, above(0), at_most(10 * 365 * 86400)]
 
 
 class CameraJson(TypedDict):
@@ -188,21 +187,19 @@ class SharesJson(TypedDict):
 class NewCamera:
     """`ends_s`: it ends by itself after so long."""
 
-    __pydantic_config__ = STRICT
     name: Name
     ends_s: Seconds | None = None
     at_end: Literal["burn", "keep"] = "burn"
-    quota_bytes: Annotated[int, Field(ge=1024 * 1024, lt=2**60)] | None = None
-    retention_days: Annotated[float, Field(gt=0, le=36500)] | None = None
-    stills_days: Annotated[float, Field(gt=0, le=36500)] | None = None
+    quota_bytes: Annotated[int, at_least(1024 * 1024), below(2**60)] | None = None
+    retention_days: Annotated[float, above(0), at_most(36500)] | None = None
+    stills_days: Annotated[float, above(0), at_most(36500)] | None = None
     events: Literal["auto", "motion", "pause"] = "auto"
-    pause_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
-    pull: Annotated[str, Field(max_length=2000)] | None = None
+    pause_s: Annotated[float, at_least(1), at_most(3600)] = 10.0
+    pull: Annotated[str, max_letters(2000)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewToken:
-    __pydantic_config__ = STRICT
     name: Text
     scope: Literal["read", "manage"] = "read"
     camera: Name | None = None
@@ -213,9 +210,8 @@ class NewToken:
 class NewShare:
     """`event`: an event's id; without it the camera's live picture."""
 
-    __pydantic_config__ = STRICT
     camera: Name | None = None
-    event: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+    event: Annotated[int, at_least(1), below(2**53)] | None = None
     life_s: Seconds = 86400.0
 
 
@@ -223,27 +219,23 @@ class NewShare:
 class Invitation:
     """`camera`: to see this one; without it: to have cameras of their own (the server's owner may invite so)."""
 
-    __pydantic_config__ = STRICT
     camera: Name | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    __pydantic_config__ = STRICT
     kept: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairingCode:
-    __pydantic_config__ = STRICT
     code: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPassword:
-    __pydantic_config__ = STRICT
-    old: str
-    new: str
+    old: Secret
+    new: Secret
 
 
 class PairedJson(TypedDict):

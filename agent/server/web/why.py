@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 from aiohttp import web
-from typing_extensions import TypedDict
 
 from agent.clock import Clock
 from agent.server.cameras import Cameras
