@@ -1,4 +1,4 @@
-"""Segments written over what all have: nothing old comes back, nothing new is lost, whenever the power goes."""
+"""Segments written over what all have: nothing old comes back. Power cuts at any moment are in `test_power.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from agent.frame import Item, ItemType, Worth
 from agent.spool.disk import SMALL_BYTES, Disk, Full
 from agent.spool.origin import Origin
 from agent.spool.record import BLOCK, HEAD, unpack
-from agent.spool.segment import Rotten, Segment
+from agent.spool.segment import Segment
 from agent.spool.tombstones import LOOSE_BYTES, Tombstones
 
 QUOTA = SMALL_BYTES + 40 * BLOCK
@@ -82,135 +81,6 @@ def test_what_lies_behind_the_records_is_no_item(
     assert planted or not written or later.read("porch", 7) == item(later, 7)
     later.close(later.next_seq)
     disk.close(1040)
-
-
-class Card:
-    """A disk that keeps what was synced, and of the rest some blocks, as it likes."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self._data: dict[int, bytes] = {}
-        self._names: dict[str, int] = {}
-        self._monkeypatch = monkeypatch
-        self.on()
-
-    def on(self) -> None:
-        self._monkeypatch.setattr(os, "fsync", self._sync)
-        self._monkeypatch.setattr(os, "fdatasync", self._sync)
-
-    def off(self) -> None:
-        self._monkeypatch.setattr(os, "fsync", lambda fd: None)
-        self._monkeypatch.setattr(os, "fdatasync", lambda fd: None)
-
-    def _sync(self, fd: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
-        if path == self.folder:
-            self._names = self._now()
-        elif path.parent == self.folder:
-            self._data[path.stat().st_ino] = path.read_bytes()
-
-    def _now(self) -> dict[str, int]:
-        return {p.name: p.stat().st_ino for p in self.folder.iterdir()}
-
-    def cut(self, there: Path, rng: random.Random) -> None:
-        """The power goes: names as of the last sync or as they are, each block old or new."""
-        now = {p.stat().st_ino: p.read_bytes() for p in self.folder.iterdir()}
-        there.mkdir()
-        for name, inode in rng.choice([self._names, self._now()]).items():
-            old, new = self._data.get(inode, b""), now.get(inode, self._data.get(inode, b""))
-            size = rng.choice([len(old), len(new)])
-            blocks = []
-            for at in range(0, size, BLOCK):
-                block = rng.choice([old, new])[at : at + BLOCK]
-                blocks.append(block.ljust(min(BLOCK, size - at), b"\0"))
-            (there / name).write_bytes(b"".join(blocks))
-
-
-def live(disk: Disk, rng: random.Random, items: dict[int, Item], promised: set[int], over: set[int]) -> None:
-    """Some life of a spool; `promised`: durable and not acknowledged, `over`: written over by others."""
-    opened, spare = disk._segment, disk._spare
-    gone: set[int] = set()
-
-    def watched_spare() -> Segment | None:
-        found = spare()
-        gone.update(found.seqs if found else ())
-        return found
-
-    def watched(worth: Worth, seq: int) -> Segment:
-        found = opened(worth, seq)
-        over.update(gone)
-        gone.clear()
-        return found
-
-    disk._segment, disk._spare = watched, watched_spare  # type: ignore[method-assign]
-    for _ in range(rng.randrange(5, 70)):
-        disk.next_seq += rng.choice([0, 0, 0, 3])
-        one = items[disk.next_seq] = item(disk, disk.next_seq, rng.choice([0, 100, 3000, 4100, 15_000]))
-        disk.next_seq += 1
-        disk.write(one, rng.choice(list(Worth)))
-        if rng.random() < 0.5:
-            disk.sync()
-            promised |= {seq for seq, _ in disk.kept()}
-        if rng.random() < 0.4:
-            first = rng.choice(list(items))
-            disk.acked["a"].add(first, first + rng.randrange(12))
-        if rng.random() < 0.1:
-            disk.abandon()
-
-
-def faults_after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> list[str]:
-    rng = random.Random(seed)
-    spool = folder / f"{seed}"
-    spool.mkdir()
-    card = Card(spool, monkeypatch)
-    disk = open_disk(spool)
-    items: dict[int, Item] = {}
-    promised: set[int] = set()
-    over: set[int] = set()
-    live(disk, rng, items, promised, over)
-    card.cut(folder / f"{seed}-later", rng)
-    card.off()
-    wrong = []
-    later = open_disk(folder / f"{seed}-later")
-    kept = {seq for seq, _ in later.kept()}
-    for seq in kept:
-        try:
-            found = later.read("porch", seq)
-        except Rotten:
-            found = None
-        if found != items[seq] and (seq in promised or found) and seq not in disk.acked["a"]:
-            wrong.append(f"{seq} is kept and another one")
-    settled = disk.acked["a"], disk.tombstones.numbers
-    wrong += [f"{s} was promised and is not there" for s in promised - kept if not any(s in r for r in settled)]
-    wrong += [f"{s} came back" for s in kept & over]
-    wrong += [f"{s} would be used again" for s in items if s >= later.next_seq and s in promised]
-    known = kept | {
-        s for r in (later.tombstones.numbers, later.acked["a"]) for a, b in r.all() for s in range(a, b + 1)
-    }
-    wrong += [f"{s} is nowhere" for s in range(1, later.next_seq) if s not in known]
-    later.close(later.next_seq)
-    disk._lock_file.close()
-    return wrong
-
-
-def test_a_power_cut_at_any_moment_loses_nothing_and_brings_nothing_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for seed in range(150):
-        assert not faults_after_a_cut(tmp_path, monkeypatch, seed), seed
-
-
-def unsynced_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bug: written over before the new name is durable."""
-    monkeypatch.setattr(Disk, "_sync_folder", lambda self: None)
-
-
-@pytest.mark.parametrize("bug", [ignore_numbers, unsynced_name])
-def test_power_cuts_find_what_is_planted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: Callable[[pytest.MonkeyPatch], None]
-) -> None:
-    bug(monkeypatch)
-    assert any(faults_after_a_cut(tmp_path, monkeypatch, seed) for seed in range(150))
 
 
 def test_a_write_that_got_half_way_shifts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
