@@ -1,4 +1,4 @@
-"""The main path beside Debian's `motion` on one stream: CPU a frame, memory, and the delay to the viewer."""
+"""The main path beside Debian's `motion` on one stream: CPU a frame, and the delay to the viewer."""
 
 from __future__ import annotations
 
@@ -108,35 +108,19 @@ def side_by_side(size: tuple[int, int], fps: int, allowed: float, folder: Path) 
             )
 
 
-def embedded(folder: Path) -> None:
-    """Memory of one process with the server in it."""
-    film = folder / "film640"
-    config = folder / "embedded.yaml"
-    with camera(film, 10, folder) as url:
-        config.write_text(
-            f"cameras: {{porch: {{source: {{type: mjpeg, url: '{url}'}}}}}}\n"
-            f"server: {{port: 0, store: '{folder / 'embedded'}'}}\n"
-        )
-        with started([*COMMAND, "run", "-c", str(config)], folder / "embedded.log") as agent:
-            time.sleep(30)
-            used = memory(agent.pid)
-    print(
-        f"with the embedded server: RSS {used.rss_mib:.0f} MiB (goal ≤ 110), anonymous {used.anonymous_mib:.0f} (≤ 50)"
-    )
-
-
 async def delay(folder: Path) -> None:
     """From the stamp that the camera puts into a picture to the viewer's side of the WebSocket."""
     with camera(folder / "film640", 10, folder, "--stamp") as url:
         log = folder / "watch.log"
         with started([*COMMAND, "watch", url, "--port", "0", "--local", "--json", "--for", "60s"], log):
             link = said(log, r'"url": ?"([^"]+)"')
-            ages = await _look(link)
+            ages = await look(link)
     ages.sort()
     print(f"stamp to viewer: p50 {ages[len(ages) // 2]:.1f} ms (goal ≤ 8), p95 {ages[int(len(ages) * 0.95)]:.1f} ms")
 
 
-async def _look(link: str) -> list[float]:
+async def look(link: str) -> list[float]:
+    """Open the page and its live view for 200 pictures; how old each was, in milliseconds."""
     ages = []
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         origin = str((await http.get(link)).url.origin())
@@ -161,5 +145,4 @@ def main() -> None:
         folder = Path(name)
         side_by_side((640, 480), 10, 0.35, folder)
         side_by_side((1920, 1080), 15, 0.22, folder)
-        embedded(folder)
         asyncio.run(delay(folder))
