@@ -35,44 +35,18 @@ def main() -> None:
 
 def _appending(folder: Path) -> None:
     """They take turns, so that what else the disk does meets all: a young spool, one that is full, SQLite."""
-    db = sqlite3.connect(folder / "blobs.db", isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("CREATE TABLE item (seq INTEGER PRIMARY KEY, sha BLOB, wall INTEGER, data BLOB)")
     payload = random.Random(1).randbytes(SIZE)
-
-    def spool(name: str, quota: int) -> tuple[Disk, Callable[[int], None]]:
-        disk = Disk(folder / name, quota, ("a",), 0.0)
-
-        def write(count: int) -> None:
-            for _ in range(count):
-                item = Item("c", disk.id, disk.next_seq, ItemType.CLIP, 1, disk.next_seq, payload, b"d" * 32)
-                disk.write(item, Worth.HEAD)
-                disk.next_seq += 1
-            disk.sync()
-
-        return disk, write
-
-    _, young = spool("young", 4096 * MIB)
-    full, over = spool("full", FULL_BYTES)
-    while full.bytes < FULL_BYTES * 9 // 10:
-        over(BATCH)
-
-    def acknowledged(count: int) -> None:
-        over(count)
-        full.acked["a"].add(1, full.next_seq - 1)
-
-    sqlite_seq = iter(range(1, 10**9))
-
-    def sqlite(count: int) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        for _ in range(count):
-            seq = next(sqlite_seq)
-            db.execute("INSERT INTO item VALUES (?,?,?,?)", (seq, b"d" * 32, seq, payload))
-        db.execute("COMMIT")
-
-    for name, count in (("each synced", 1), (f"{BATCH} to a sync", BATCH)):
-        jobs = [partial(job, count) for job in (young, acknowledged, sqlite)]
+    young, full = _Spool(folder / "young", 4096 * MIB, payload), _Spool(folder / "full", FULL_BYTES, payload)
+    while full.disk.bytes < FULL_BYTES * 9 // 10:
+        full.write(BATCH)
+    safe, quick = _blobs(folder / "safe.db", "FULL", payload), _blobs(folder / "quick.db", "NORMAL", payload)
+    rows: list[tuple[str, int, bool, Callable[[int], None]]] = [
+        ("each synced", 1, True, safe),
+        (f"{BATCH} to a sync", BATCH, True, safe),
+        ("not synced", 1, False, quick),
+    ]
+    for name, count, sync, sqlite in rows:
+        jobs = [*(partial(spool.write, count, sync=sync) for spool in (young, full)), partial(sqlite, count)]
         *ours, theirs = _in_turn(jobs, ROUNDS // (2 if count > 1 else 1))
         for state, took in zip(("young", "full"), ours, strict=True):
             for what, a, b in zip(("wall", "CPU"), took, theirs, strict=True):
@@ -80,6 +54,41 @@ def _appending(folder: Path) -> None:
                     f"{name:12s} {state:5s} {what:4s} {a / count * 1e3:7.3f} ms an item, "
                     f"SQLite {b / count * 1e3:7.3f}: {a / b:.2f} of SQLite's"
                 )
+
+
+class _Spool:
+    """Everything in it is acknowledged: a full one is written over."""
+
+    def __init__(self, folder: Path, quota: int, payload: bytes) -> None:
+        self.disk = Disk(folder, quota, ("a",), 0.0)
+        self._payload = payload
+
+    def write(self, count: int, *, sync: bool = True) -> None:
+        disk = self.disk
+        for _ in range(count):
+            item = Item("c", disk.id, disk.next_seq, ItemType.CLIP, 1, disk.next_seq, self._payload, b"d" * 32)
+            disk.write(item, Worth.HEAD)
+            disk.next_seq += 1
+        disk.sync(really=sync)
+        disk.acked["a"].add(1, disk.next_seq - 1)
+
+
+def _blobs(path: Path, synchronous: str, payload: bytes) -> Callable[[int], None]:
+    """FULL syncs each transaction, NORMAL the log's checkpoints only."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute(f"PRAGMA synchronous={synchronous}")
+    db.execute("CREATE TABLE item (seq INTEGER PRIMARY KEY, sha BLOB, wall INTEGER, data BLOB)")
+    seqs = iter(range(1, 10**9))
+
+    def insert(count: int) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        for _ in range(count):
+            seq = next(seqs)
+            db.execute("INSERT INTO item VALUES (?,?,?,?)", (seq, b"d" * 32, seq, payload))
+        db.execute("COMMIT")
+
+    return insert
 
 
 def _in_turn(jobs: list[partial[None]], rounds: int) -> list[tuple[float, float]]:

@@ -163,9 +163,10 @@ class Disk:
 
     def _recount(self) -> None:
         """How much the disk holds, after files were begun, cut or deleted."""
+        before = self.bytes
         with self.lock:
             self.bytes = sum(s.held for s in self.segments)
-        self.room.look()
+        self.room.took(self.bytes - before)
 
     def _segment(self, worth: Worth, seq: int) -> Segment:
         segment = self._open.get(worth)
@@ -264,9 +265,16 @@ class Disk:
         return SMALL_BYTES + max(2 * up(self.acks.size - BLOCK), 0) + max(up(self.tombstones.size - BLOCK), 0)
 
     def _make_room(self, want: int) -> None:
+        """On a disk that others have filled the spool does not grow; what is not delivered does not go for them."""
         while why := self._lack(want):
+            if self.room.freed >= want and self.held + want <= self.room.max_bytes and not self._delivered():
+                return
             if not self._evict():
                 raise Full(why)
+
+    def _delivered(self) -> Segment | None:
+        with self.lock:
+            return self._done(lambda s: True)
 
     def _evict(self) -> bool:
         """Delete the segment that is worth least: one that all have, else the least worth, the oldest first.
@@ -274,8 +282,8 @@ class Disk:
         A disk that takes not even the note of it must not keep it from making room: numbers that are missing
         are declared at the next start in any case.
         """
+        done = self._delivered()
         with self.lock:
-            done = self._done(lambda s: True)
             kept = [s for s in self.segments if s.seqs]
         if not done and not kept:
             return False

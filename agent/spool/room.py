@@ -13,11 +13,13 @@ LOOK_S = 1.0
 class Room:
     """At most `max_bytes` in the folder, and `min_free` (a share) of its disk stays free.
 
-    The disk is looked at once a second and once a MiB: that is a call into the file system for every item less.
+    `freed`: bytes given back; so many may be taken again on a disk that others have filled. The disk is looked at once
+    a second and once a MiB: that is a call into the file system for every item less.
     """
 
     def __init__(self, folder: Path, max_bytes: int, min_free: float) -> None:
         self.max_bytes = max_bytes
+        self.freed = 0
         self._folder = folder
         self._min_free = min_free
         self._spare = -1
@@ -38,8 +40,5 @@ class Room:
 
     def took(self, size: int) -> None:
         """So many bytes were written; negative: given back."""
-        self._spare -= size
-
-    def look(self) -> None:
-        """Something was deleted: look again."""
-        self._spare = -1
+        self.freed = max(self.freed - size, 0)
+        self._spare = self._spare - size if size > 0 else -1  # look again

@@ -22,9 +22,9 @@ SHARE = 0.10
 class SpoolSettings:
     """`path` is the directory ("": the service's or the user's state directory).
 
-    `max_mib` for all cameras together (unset: the smaller of 1 GiB and a tenth of the disk);
-    `min_free_percent` of the disk stay free. `durability`: item (each synced at once), batch (events each,
-    stills within half a second) or none (survives the process, not the power).
+    `max_mib` for all cameras together (unset: the smaller of 1 GiB and a tenth of the disk); while less than
+    `min_free_percent` of the disk are free, it does not grow. `durability`: item (each synced at once), batch (events
+    each, stills within half a second) or none (survives the process, not the power).
     """
 
     path: str = ""

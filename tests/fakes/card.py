@@ -109,6 +109,8 @@ class Card:
             self._happened(call, path, args)
             self.cut_at -= 1
             if self.cut_at == 0:
+                if call == "open":
+                    os.close(result)
                 raise PowerCut
             return result
 

@@ -93,8 +93,13 @@ class Life:
         return self._opened[-1]
 
     def _close(self) -> None:
+        """As the kernel does when the process is gone."""
         while self._opened:
-            self._opened.pop()._lock_file.close()
+            disk = self._opened.pop()
+            disk._lock_file.close()
+            for segment in disk.segments:
+                if segment.open:
+                    os.close(segment._fd)
 
     def _put(self, worth: int, many: int) -> None:
         for _ in range(1 + many // len(SIZES)):
@@ -126,6 +131,7 @@ class Life:
                 self.disk.write(item, worth)
                 while self.card.renamed:
                     self.over |= set(before.get(self.card.renamed.pop(), ()))
+                assert self.disk.held <= QUOTA
                 self.over.discard(item.seq)
                 self.unsynced.append((item, worth))
             except Full:
@@ -156,7 +162,7 @@ class Life:
         except OSError:
             self._abandon()
         held = sum(p.stat().st_size for p in self.card.folder.glob("*.seg"))
-        assert self.disk.bytes == held and self.disk.held <= QUOTA
+        assert self.disk.bytes == held
 
     def _ack(self, back: int, count: int) -> None:
         assert self.disk

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -327,3 +328,29 @@ def test_a_spool_of_another_version_is_not_touched(disk: Disk) -> None:
     with pytest.raises(UsageError, match="version 3"):
         open_disk(disk.folder)
     assert files(disk)[0].read_bytes() == before
+
+
+def test_a_disk_that_others_filled_takes_what_is_delivered_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [50]
+    usage = lambda path: shutil._ntuple_diskusage(100 << 30, 0, free[0] << 30)  # type: ignore[attr-defined]  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    disk = Disk(tmp_path, QUOTA, ("a",), 0.05)
+    write(disk, *range(1, 211))  # ten segments
+    disk.sync()
+    disk.acked["a"].add(1, 63)
+    free[0] = 3
+    write(disk, 301)
+    assert [seq for seq, _ in disk.kept()] == [*range(64, 211), 301], "the delivered ones"
+    write(disk, *range(302, 364))
+    assert disk.kept()[0][0] == 64, "in the place of these"
+    before = disk.bytes
+    write(disk, *range(364, 384))
+    assert [seq for seq, _ in disk.kept()] == [*range(85, 211), *range(301, 384)], "the oldest, for what comes"
+    write(disk, *range(384, 421))
+    assert disk.bytes <= before
+    free[0] = 50
+    write(disk, *range(421, 521))
+    assert disk.bytes > before
+    disk.close(520)
