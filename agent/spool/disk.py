@@ -39,7 +39,8 @@ class Disk:
     """Everything below one folder. `lock` guards the lists; files are written by one thread only.
 
     At most `max_bytes` by what the disk holds, and `min_free` (a share of the disk) stays free: segments go to make
-    room, the least worth first. Raises UsageError (exit 73) when the folder cannot be written or another agent has it.
+    room, the least worth first; `on_gone` hears (first, last, why). Raises UsageError (exit 73) when the folder cannot
+    be written or another agent has it.
     """
 
     def __init__(self, folder: Path, max_bytes: int, sinks: tuple[str, ...], min_free: float = MIN_FREE) -> None:
@@ -50,6 +51,7 @@ class Disk:
         self.bytes = 0
         self.evicted_items = 0
         self.copied = False
+        self.on_gone: Callable[[int, int, str], None] = lambda first, last, why: None
         self._sinks = sinks
         self._segment_bytes = min(SEGMENT_BYTES, max_bytes // SEGMENT_SHARE)
         self._open: dict[Worth, Segment] = {}
@@ -93,11 +95,10 @@ class Disk:
             # Only the last file of each worth was open when the power went; older ones were synced whole.
             segment.recover(check_bytes=newest[worth] == number, later=later)
             self._number = max(self._number, number)
-            if segment.seqs:
-                self.segments.insert(0, segment)
-                later.update((seq, seq) for seq in segment.seqs)
-            else:
-                segment.delete()
+            self.segments.insert(0, segment)
+            later.update((seq, seq) for seq in segment.seqs)
+            if not segment.seqs:
+                self._delete(segment)
         self._recount()
         self._number_on(later)
 
@@ -329,6 +330,7 @@ class Disk:
         """Declare them missing; durable with the next `tombstones.save`."""
         with self.lock:
             self.tombstones.add(first, last, why)
+        self.on_gone(first, last, why)
 
     # --- reading, by any thread ---
 

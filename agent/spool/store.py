@@ -17,6 +17,7 @@ from agent.frame import Item, ItemType, Worth
 from agent.spool.disk import Disk, Full
 from agent.spool.drain import SpoolOutbox
 from agent.spool.segment import Rotten
+from agent.spool.tombstones import NOT_OURS
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Spool:
             self._ledger = open(ledger, "a", encoding="ascii") if ledger else None  # noqa: SIM115 until close()
         except OSError as e:
             raise UsageError(f"ledger {ledger}: {e.strerror}", 73) from None
+        disk.on_gone = self._gone
         if disk.copied:
             log.error("%s: spool %s is a copy of another one; its numbers leap to %d", camera, self.id, self.next_seq)
         self._broken: asyncio.Future[None] = self._loop.create_future()
@@ -275,16 +277,16 @@ class Spool:
 
     def _declare(self, seq: int, why: str) -> None:
         self.disk.give_up(seq, seq, why)
-        self._declared([(seq, seq)], why)
+        self.disk.tombstones.save()
 
     def _declare_gone(self, sink: str, top: int) -> None:
-        if gone := self.disk.declare_gone(sink, top, list(self.fresh)):
-            self._declared(gone, "quota")
+        if self.disk.declare_gone(sink, top, list(self.fresh)):
             self._call(self._outboxes[sink].changed)
+            self.disk.tombstones.save()
 
-    def _declared(self, gone: list[tuple[int, int]], why: str) -> None:
-        self._note([f"dropped {self.camera} {self.id} {first} {last} {why}\n" for first, last in gone])
-        self.disk.tombstones.save()
+    def _gone(self, first: int, last: int, why: str) -> None:
+        if why != NOT_OURS:
+            self._attempt(lambda: self._note([f"dropped {self.camera} {self.id} {first} {last} {why}\n"]))
 
     def _note(self, lines: list[str]) -> None:
         if self._ledger:

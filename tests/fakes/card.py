@@ -36,11 +36,12 @@ class _File:
         self.blocks = [{_block(durable, at)} for at in range(0, len(durable), BLOCK)]
         self._dirty: set[int] = set()
 
-    def become(self, data: bytes) -> None:
+    def become(self, data: bytes, written: range = range(0)) -> None:
+        """Its bytes are these now; what was `written` is, whether it made a difference or not."""
         for n, at in enumerate(range(0, len(data), BLOCK)):
             if n == len(self.blocks):
                 self.blocks.append({bytes(BLOCK)})
-            if at >= len(self.now) or _block(self.now, at) != _block(data, at):
+            if at in written or at >= len(self.now) or _block(self.now, at) != _block(data, at):
                 self.blocks[n].add(_block(data, at))
                 self._dirty.add(n)
         self.sizes.add(len(data))
@@ -106,7 +107,7 @@ class Card:
             if call in self._failing and self._fails(call, path):
                 raise OSError(error := self._failing.pop(call)[1], os.strerror(error))
             result = sound(*args, **more)
-            self._happened(call, path, args)
+            self._happened(call, path, args, result)
             self.cut_at -= 1
             if self.cut_at == 0:
                 if call == "open":
@@ -131,14 +132,14 @@ class Card:
         path = Path(os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else what)
         return path if self.folder in (path, path.parent) and path.name != "lock" else None
 
-    def _touch(self, path: Path) -> None:
+    def _touch(self, path: Path, written: range = range(0)) -> None:
         if path.is_file():
             if path.name not in self._names:
                 self._names[path.name] = _File()
                 self._history.append(dict(self._names))
-            self._names[path.name].become(path.read_bytes())
+            self._names[path.name].become(path.read_bytes(), written)
 
-    def _happened(self, call: str, path: Path, args: tuple[Any, ...]) -> None:
+    def _happened(self, call: str, path: Path, args: tuple[Any, ...], result: Any) -> None:
         if path == self.folder:
             self._history = [dict(self._names)]
         elif call in ("fsync", "fdatasync"):
@@ -150,6 +151,8 @@ class Card:
             if call != "unlink":
                 self._names[Path(args[1]).name] = file
             self._history.append(dict(self._names))
+        elif call in ("pwrite", "pwritev"):
+            self._touch(path, range(args[2], args[2] + result))
         else:
             self._touch(path)
 

@@ -24,8 +24,8 @@ from agent.spool.store import Spool
 MIB = 1024 * 1024
 
 
-def open_spool(folder: Path, **more: Any) -> Spool:
-    return Spool("porch", Disk(folder, 64 * MIB, ("idle",), 0.0), **more)
+def open_spool(folder: Path, max_bytes: int = 64 * MIB, **more: Any) -> Spool:
+    return Spool("porch", Disk(folder, max_bytes, ("idle",), 0.0), **more)
 
 
 def put(spool: Spool, i: int, worth: Worth = Worth.HEAD, event: int = 1) -> Item:
@@ -155,3 +155,18 @@ async def test_without_durability_an_error_loses_nothing_that_was_taken(
     assert failed == [1]
     assert [await spool.read(i.seq) for i in items] == items
     await spool.close()
+
+
+async def test_the_ledger_names_what_had_to_go(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    spool = open_spool(tmp_path / "s", SMALL_BYTES + 32 * BLOCK, ledger=ledger)
+    for i in range(40):
+        put(spool, i)
+        await kept(spool)
+    spool.give_up(40, "corrupt")
+    await spool.close()
+    here = [seq for seq, _ in spool.disk.kept()]
+    lines = [line.split() for line in ledger.read_text().splitlines()]
+    dropped = [(int(w[3]), int(w[4]), w[5]) for w in lines if w[0] == "dropped"]
+    assert dropped[0][0] == 1 and dropped[-2][1] == here[0] - 1 and {why for _, _, why in dropped[:-1]} == {"quota"}
+    assert dropped[-1] == (40, 40, "corrupt")
