@@ -134,7 +134,7 @@ class MemorySpool:
 
 
 class MemoryOutbox:
-    """An outbox in memory: when it is full the oldest items are given up, counted and declared.
+    """An outbox in memory: when it is full, what is worth least is given up, the oldest first, counted and declared.
 
     Of the gaps that the other end does not acknowledge (many cannot be told of any) the newest MAX_GAPS are kept.
     """
@@ -148,6 +148,7 @@ class MemoryOutbox:
         self.acked_items = 0
         self._max_bytes = max_bytes
         self._items: dict[int, tuple[Item, Worth]] = {}
+        self._by_worth: dict[Worth, dict[int, None]] = {worth: {} for worth in sorted(Worth)}
         self._gone = Gone()
         self._missing: dict[str, int] = {}
         self._acked = Ranges()
@@ -163,9 +164,10 @@ class MemoryOutbox:
         item = Item(self.camera, self.spool, self.next_seq, type_, event, wall_ns, payload, Item.digest(payload))
         self.next_seq += 1
         self._items[item.seq] = item, worth
+        self._by_worth[worth][item.seq] = None
         self.bytes += len(payload)
         while self.bytes > self._max_bytes and len(self._items) > 1:
-            self._give_up(next(iter(self._items)), "quota")
+            self._give_up(next(seq for seqs in self._by_worth.values() for seq in seqs), "quota")
         if (line := self._session()) is not None:
             line.add(item.seq, worth, event)
         self._emptied.clear()
@@ -201,7 +203,9 @@ class MemoryOutbox:
             self.dropped()
 
     def _forget(self, seq: int) -> None:
-        self.bytes -= len(self._items.pop(seq)[0].payload)
+        item, worth = self._items.pop(seq)
+        del self._by_worth[worth][seq]
+        self.bytes -= len(item.payload)
         if not self._items:
             self._emptied.set()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from agent.frame import ItemType
+from agent.frame import ItemType, Worth
 from agent.outbox import MAX_GAPS, MemoryOutbox
 
 
@@ -43,6 +43,15 @@ async def test_when_full_the_oldest_go_counted_and_declared() -> None:
     assert outbox.backlog().missing == {"quota": 7}
     outbox.ack(7)
     assert outbox.dropped() == []
+
+
+async def test_when_full_stills_go_first_and_the_beginnings_of_events_last() -> None:
+    outbox = MemoryOutbox("porch", max_bytes=300)
+    for i, worth in enumerate([Worth.HEAD, Worth.BODY, Worth.STILL, Worth.HEAD, Worth.BODY, Worth.HEAD, Worth.STILL]):
+        outbox.put(ItemType.CLIP, 1, i, b"x" * 100, worth)
+    assert outbox.dropped() == [(2, 3, "quota"), (5, 5, "quota"), (7, 7, "quota")]
+    session = outbox.session()
+    assert [(await session.take()).seq for _ in range(len(outbox))] == [1, 4, 6]
 
 
 async def test_one_item_larger_than_the_bound_still_leaves() -> None:

@@ -155,6 +155,8 @@ class Spool:
             self.next_seq = self._own_from = self.disk.next_seq
         if item is None:
             return
+        while self.fresh and self.fresh_bytes + len(item.payload) > self._memory_bytes:
+            await asyncio.sleep(0.05)  # memory is full: where it is now, it is safe
         worth = Worth.STILL if item.type is ItemType.STILL else Worth.HEAD
         moved = self.put(item.type, item.event, item.wall_ns, item.payload, worth)
         while moved.seq in self.fresh:

@@ -179,3 +179,25 @@ async def test_memory_is_bounded_when_the_disk_is_slow(tmp_path: Path, monkeypat
     spool = open_spool(tmp_path)
     assert sum(b - a + 1 for a, b, why in spool.outbox("a").dropped() if why == "slow-disk") == 21
     await spool.close()
+
+
+async def test_an_item_moves_to_another_number_only_when_there_is_room_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = open_spool(tmp_path, memory_bytes=2500)
+    first = put(spool, 0)
+    while spool.fresh:
+        await asyncio.sleep(0.005)
+    free, hold = os.fdatasync, threading.Event()
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (hold.wait(30), free(fd))[1])
+    put(spool, 1)
+    put(spool, 2)  # memory is full
+    spool.outbox("a").refuse(first.seq, "conflict")
+    await asyncio.sleep(0.1)
+    assert first.seq not in spool.disk.acked["a"]
+    hold.set()
+    while first.seq not in spool.disk.acked["a"]:
+        await asyncio.sleep(0.005)
+    moved = await spool.read(spool.next_seq - 1)
+    assert moved is not None and moved.payload == first.payload and spool.dropped_items == 0
+    await spool.close()
