@@ -37,7 +37,7 @@ def _appending(folder: Path) -> None:
     """They take turns, so that what else the disk does meets all: a young spool, one that is full, SQLite."""
     payload = random.Random(1).randbytes(SIZE)
     young, full = _Spool(folder / "young", 4096 * MIB, payload), _Spool(folder / "full", FULL_BYTES, payload)
-    while full.disk.bytes < FULL_BYTES * 9 // 10:
+    while full.disk.shelf.bytes < FULL_BYTES * 9 // 10:
         full.write(BATCH)
     safe, quick = _blobs(folder / "safe.db", "FULL", payload), _blobs(folder / "quick.db", "NORMAL", payload)
     rows: list[tuple[str, int, bool, Callable[[int], None]]] = [

@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agent.durable import sync_folder, write_whole
-from agent.errors import TransientError, UsageError
+from agent.errors import UsageError
 from agent.frame import Item, Worth
 from agent.spool.acks import Acks
 from agent.spool.origin import Origin
 from agent.spool.ranges import Ranges
 from agent.spool.record import BLOCK, HEAD, up
 from agent.spool.room import Room
-from agent.spool.segment import Rotten, Segment, SyncError
+from agent.spool.segment import Segment, SyncError
+from agent.spool.shelf import Shelf
 from agent.spool.tombstones import NOT_OURS, Tombstones
 
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -28,7 +29,6 @@ RESERVE = 256
 LEAP = 1 << 26
 MIN_FREE = 0.05
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-ROT = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)  # what a disk or a file system says of bytes that are damaged
 
 
 class Full(Exception):
@@ -36,7 +36,7 @@ class Full(Exception):
 
 
 class Disk:
-    """Everything below one folder. `lock` guards the lists; files are written by one thread only.
+    """Everything below one folder, written by one thread. `lock` guards what is acknowledged and given up.
 
     At most `max_bytes` by what the disk holds, and `min_free` (a share of the disk) stays free: segments go to make
     room, the least worth first; `on_gone` hears (first, last, why). Raises UsageError (exit 73) when the folder cannot
@@ -46,9 +46,8 @@ class Disk:
     def __init__(self, folder: Path, max_bytes: int, sinks: tuple[str, ...], min_free: float = MIN_FREE) -> None:
         self.folder = folder
         self.room = Room(folder, max_bytes, min_free)
+        self.shelf = Shelf()
         self.lock = threading.Lock()
-        self.segments: list[Segment] = []
-        self.bytes = 0
         self.evicted_items = 0
         self.copied = False
         self.on_gone: Callable[[int, int, str], None] = lambda first, last, why: None
@@ -90,12 +89,12 @@ class Disk:
         found = sorted((n, w, p) for p in self.folder.iterdir() if (nw := Segment.parse(p)) for n, w in [nw])
         newest = {w: n for n, w, _ in found}
         later = Ranges()
-        for number, worth, path in reversed(found):
+        for number, worth, path in reversed(found):  # what was written again is in a later one
             segment = Segment(path, number, worth, self.id)
             # Only the last file of each worth was open when the power went; older ones were synced whole.
             segment.recover(check_bytes=newest[worth] == number, later=later)
             self._number = max(self._number, number)
-            self.segments.insert(0, segment)
+            self.shelf.segments.insert(0, segment)
             later.update((seq, seq) for seq in segment.seqs)
             if not segment.seqs:
                 self._delete(segment)
@@ -158,16 +157,12 @@ class Disk:
     def _append(self, segment: Segment, item: Item) -> None:
         before = segment.held
         segment.append(item)
-        with self.lock:
-            self.bytes += segment.held - before
+        self.shelf.bytes += segment.held - before
         self.room.took(segment.held - before)
 
     def _recount(self) -> None:
         """How much the disk holds, after files were begun, cut or deleted."""
-        before = self.bytes
-        with self.lock:
-            self.bytes = sum(s.held for s in self.segments)
-        self.room.took(self.bytes - before)
+        self.room.took(self.shelf.count())
 
     def _segment(self, worth: Worth, seq: int) -> Segment:
         segment = self._open.get(worth)
@@ -185,10 +180,7 @@ class Disk:
         self._number += 1
         segment = Segment(self.folder / Segment.name(self._number, worth), self._number, worth, self.id)
         segment.create(spare.path if spare else None)
-        with self.lock:
-            if spare:
-                self.segments.remove(spare)
-            self.segments.append(segment)
+        self.shelf.add(segment, instead=spare)
         self._open[worth] = segment
         self._dirty_folder = True
         self._recount()
@@ -204,17 +196,15 @@ class Disk:
         """
         if not self._lack(self._segment_bytes):
             return None
-        with self.lock:
-            found = self._done(lambda s: not s.open)
+        found = self.shelf.first(lambda s: not s.open and self._delivered(s))
         if found is None or 2 * found.held < self._segment_bytes:
             return None
         self.acks.save()
         return found
 
-    def _done(self, fit: Callable[[Segment], bool]) -> Segment | None:
-        """The oldest segment all of whose items every sink's other end has."""
-        spent = (s for s in self.segments if (s.seqs or not s.open) and fit(s))
-        return next((s for s in spent if all(map(self.acks.everyone_has, s.seqs))), None)
+    def _delivered(self, segment: Segment) -> bool:
+        """Whether every sink's other end has all of it."""
+        return bool(segment.seqs or not segment.open) and all(map(self.acks.everyone_has, segment.seqs))
 
     def sync(self, *, really: bool = True) -> None:
         """Everything written is durable when this returns, or (not `really`) taken for it. Raises OSError: then
@@ -250,8 +240,7 @@ class Disk:
         """What cannot be deleted counts until it can."""
         with contextlib.suppress(OSError):
             segment.delete()
-            with self.lock:
-                self.segments.remove(segment)
+            self.shelf.remove(segment)
 
     def _lack(self, want: int) -> str:
         return self.room.lack(self.held, want)
@@ -259,7 +248,7 @@ class Disk:
     @property
     def held(self) -> int:
         """Bytes of disk that everything here takes."""
-        return self.bytes + self._small_bytes
+        return self.shelf.bytes + self._small_bytes
 
     @property
     def _small_bytes(self) -> int:
@@ -268,14 +257,11 @@ class Disk:
     def _make_room(self, want: int) -> None:
         """On a disk that others have filled the spool does not grow; what is not delivered does not go for them."""
         while why := self._lack(want):
-            if self.room.freed >= want and self.held + want <= self.room.max_bytes and not self._delivered():
+            may = self.room.freed >= want and self.held + want <= self.room.max_bytes
+            if may and not self.shelf.first(self._delivered):
                 return
             if not self._evict():
                 raise Full(why)
-
-    def _delivered(self) -> Segment | None:
-        with self.lock:
-            return self._done(lambda s: True)
 
     def _evict(self) -> bool:
         """Delete the segment that is worth least: one that all have, else the least worth, the oldest first.
@@ -283,12 +269,10 @@ class Disk:
         A disk that takes not even the note of it must not keep it from making room: numbers that are missing
         are declared at the next start in any case.
         """
-        done = self._delivered()
-        with self.lock:
-            kept = [s for s in self.segments if s.seqs]
-        if not done and not kept:
+        done = self.shelf.first(self._delivered)
+        victim = done or min((s for s in self.shelf if s.seqs), key=lambda s: (s.worth, s.number), default=None)
+        if not victim:
             return False
-        victim = done or min(kept, key=lambda s: (s.worth, s.number))
         if not done:
             self._declare(victim)
         with contextlib.suppress(OSError):
@@ -297,15 +281,13 @@ class Disk:
         if self._open.get(victim.worth) is victim:
             del self._open[victim.worth]
         victim.delete()
-        with self.lock:
-            self.segments.remove(victim)
+        self.shelf.remove(victim)
         self._recount()
         return True
 
     def knows(self, seq: int) -> bool:
         """Whether the item is here, or was given up."""
-        with self.lock:
-            return seq in self.tombstones.numbers or any(s.has(seq) for s in self.segments)
+        return seq in self.tombstones.numbers or self.shelf.of(seq) is not None
 
     def _declare(self, victim: Segment) -> None:
         """Tombstones for what not every sink has, before the file goes."""
@@ -316,7 +298,7 @@ class Disk:
     def declare_gone(self, sink: str, top: int, waiting: Iterable[int]) -> list[tuple[int, int]]:
         """Of the numbers up to `top`: what neither this sink's other end has nor we, apart from what is `waiting`."""
         here = Ranges((seq, seq) for seq in waiting)
-        here.update((seq, seq) for seq, _ in self.kept())
+        here.update((seq, seq) for seq, _ in self.shelf.kept())
         return self._declare_gone(here, self.acked[sink], top, "quota")
 
     def _declare_gone(self, here: Ranges, acked: Ranges, top: int, why: str) -> list[tuple[int, int]]:
@@ -331,47 +313,6 @@ class Disk:
         with self.lock:
             self.tombstones.add(first, last, why)
         self.on_gone(first, last, why)
-
-    # --- reading, by any thread ---
-
-    def read(self, camera: str, seq: int) -> Item | None:
-        """The item, or None when it is not here any more; raises Rotten when it is damaged, TransientError when it
-        cannot be read now."""
-        with self.lock:
-            segment = next((s for s in self.segments if s.has(seq)), None)
-        if segment is None:
-            return None
-        try:
-            return segment.read(camera, seq)
-        except FileNotFoundError:
-            return None
-        except (OSError, Rotten) as e:
-            with self.lock:
-                if segment not in self.segments:
-                    return None  # went while it was read, and was written over
-            if isinstance(e, Rotten):
-                raise
-            why = f"{segment.path.name}: item {seq}: {e.strerror}"
-            raise (Rotten(why) if e.errno in ROT else TransientError(f"spool {why}")) from None
-
-    def kept(self) -> list[tuple[int, Worth]]:
-        """(number, worth) of every item here, in order of numbers."""
-        with self.lock:
-            return sorted({seq: s.worth for s in self.segments for seq in s.seqs}.items())
-
-    def sizes(self) -> list[tuple[int, int]]:
-        """(number, bytes) of every item here, in order of numbers."""
-        with self.lock:
-            return sorted(pair for s in self.segments for pair in s.sizes())
-
-    def wall_ns(self, seq: int) -> int | None:
-        """When the item was captured, by its head on disk; None when that cannot be read."""
-        with self.lock:
-            segment = next((s for s in self.segments if s.has(seq)), None)
-        try:
-            return segment.record(seq).wall_ns if segment else None
-        except (OSError, Rotten):
-            return None
 
     def close(self, next_seq: int) -> None:
         """Orderly end: the numbers go on where they stopped. Raises OSError."""

@@ -51,7 +51,7 @@ class SpoolOutbox:
         line = Line(self._hand, self._over)
         self._line = weakref.ref(line)
         on_disk = set()
-        for seq, worth in self._spool.disk.kept():
+        for seq, worth in self._spool.disk.shelf.kept():
             on_disk.add(seq)
             self._queue(line, seq, worth)
         for seq, (_, worth) in self._spool.fresh.items():
@@ -133,13 +133,13 @@ class SpoolOutbox:
 
     def backlog(self) -> Backlog:
         spool = self._spool
-        waiting = {seq: size for seq, size in spool.disk.sizes() if not self._over(seq)}
+        waiting = {seq: size for seq, size in spool.disk.shelf.sizes() if not self._over(seq)}
         fresh = {seq: item for seq, (item, _) in spool.fresh.items() if not self._over(seq)}
         waiting |= {seq: len(item.payload) for seq, item in fresh.items()}
         oldest = min(waiting, default=None)
         wall_ns = None
         if oldest is not None:
-            wall_ns = fresh[oldest].wall_ns if oldest in fresh else spool.disk.wall_ns(oldest)
+            wall_ns = fresh[oldest].wall_ns if oldest in fresh else spool.disk.shelf.wall_ns(oldest)
         missing = dict(self._refused)
         for first, last, why in spool.disk.tombstones.all:
             if why != NOT_OURS:

@@ -125,7 +125,7 @@ class Spool:
         if (found := self.fresh.get(seq)) is not None:
             return found[0]
         try:
-            return await asyncio.to_thread(self.disk.read, self.camera, seq)
+            return await asyncio.to_thread(self.disk.shelf.read, self.camera, seq)
         except Rotten as e:
             self.rotten_items += 1
             log.warning("%s: %s; it is given up", self.camera, e)
@@ -143,7 +143,7 @@ class Spool:
 
     def numbers(self, first: int) -> list[int]:
         """The numbers from `first` on of the items that are here."""
-        return sorted({*self.fresh, *(s for s, _ in self.disk.kept())}.intersection(range(first, self.next_seq)))
+        return sorted({*self.fresh, *(s for s, _ in self.disk.shelf.kept())}.intersection(range(first, self.next_seq)))
 
     async def renumber(self, seq: int) -> None:
         """The other end has another item under this number: somebody else has a copy of this spool."""

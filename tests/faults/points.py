@@ -79,7 +79,7 @@ async def check_spool(folder: Path) -> list[str]:
             wrong.append(f"item {seq} was promised and is not there")
         elif item.sha256.hex() != words[4] or Item.digest(item.payload) != item.sha256:
             wrong.append(f"item {seq} is another one")
-    kept = {seq for seq, _ in spool.disk.kept()}
+    kept = {seq for seq, _ in spool.disk.shelf.kept()}
     wrong += [f"number {s} is nowhere" for s in range(1, top) if s not in kept and s not in gone and s not in acked]
     new = spool.put(ItemType.CLIP, 99, 0, b"new", Worth.HEAD)
     if new.seq in kept or new.seq < top:

@@ -97,7 +97,7 @@ class Life:
         while self._opened:
             disk = self._opened.pop()
             disk._lock_file.close()
-            for segment in disk.segments:
+            for segment in disk.shelf.segments:
                 if segment.open:
                     os.close(segment._fd)
 
@@ -127,7 +127,7 @@ class Life:
             if self.sick and self.disk.acks.everyone_has(item.seq):
                 continue
             try:
-                before = {s.path.name: list(s.seqs) for s in self.disk.segments}
+                before = {s.path.name: list(s.seqs) for s in self.disk.shelf.segments}
                 self.disk.write(item, worth)
                 while self.card.renamed:
                     self.over |= set(before.get(self.card.renamed.pop(), ()))
@@ -162,7 +162,7 @@ class Life:
         except OSError:
             self._abandon()
         held = sum(p.stat().st_size for p in self.card.folder.glob("*.seg"))
-        assert self.disk.bytes == held
+        assert self.disk.shelf.bytes == held
 
     def _ack(self, back: int, count: int) -> None:
         assert self.disk
@@ -193,13 +193,13 @@ class Life:
     def _check(self) -> None:
         """What the next start finds."""
         disk = self._disk()
-        kept = [seq for seq, _ in disk.kept()]
+        kept = [seq for seq, _ in disk.shelf.kept()]
         gone, acked = disk.tombstones.numbers, disk.acked["a"]
-        assert [seq for seq, _ in disk.sizes()] == kept, "an item in two places"
+        assert [seq for seq, _ in disk.shelf.sizes()] == kept, "an item in two places"
         assert disk.next_seq > self.sent
         for seq in kept:
             try:
-                assert disk.read("porch", seq) == self.items[seq], f"{seq} is another one"
+                assert disk.shelf.read("porch", seq) == self.items[seq], f"{seq} is another one"
             except Rotten:
                 assert seq in gone or seq in acked or seq not in self.promised, f"{seq} was promised and is rotten"
         for seq in self.promised - self.stored:
@@ -208,7 +208,7 @@ class Life:
         assert not self.over & set(kept), "written over, and came back"
         known = Ranges([*gone.all(), *acked.all(), *((s, s) for s in kept)])
         assert known.holes(1, disk.next_seq - 1) == [], "numbers that are nowhere"
-        assert disk.bytes == sum(p.stat().st_size for p in self.card.folder.glob("*.seg"))
+        assert disk.shelf.bytes == sum(p.stat().st_size for p in self.card.folder.glob("*.seg"))
         self._close()
 
 
@@ -287,7 +287,7 @@ def numbers_go_on_behind_what_is_here(patch: pytest.MonkeyPatch) -> None:
 
 def what_cannot_be_deleted_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     def forget(self: Disk, segment: Segment) -> None:
-        self.segments.remove(segment)
+        self.shelf.remove(segment)
         with suppress(OSError):
             segment.delete()
 

@@ -42,7 +42,7 @@ async def deliver(spool: Spool, count: int, *sinks: str) -> None:
 
 
 def here(spool: Spool) -> list[int]:
-    return [seq for seq, _ in spool.disk.kept()]
+    return [seq for seq, _ in spool.disk.shelf.kept()]
 
 
 async def test_a_server_from_an_old_backup_gets_what_is_here_and_is_told_of_the_rest(tmp_path: Path) -> None:

@@ -81,10 +81,10 @@ def is_folder(fd: Any) -> bool:
 
 
 def all_right(disk: Disk, *seqs: int) -> None:
-    assert [seq for seq, _ in disk.kept()] == list(seqs)
-    assert [seq for seq, _ in disk.sizes()] == list(seqs), "in one place only"
-    assert [disk.read("porch", seq) for seq in seqs] == [item(disk, seq) for seq in seqs]
-    assert disk.bytes == sum(p.stat().st_size for p in files(disk))
+    assert [seq for seq, _ in disk.shelf.kept()] == list(seqs)
+    assert [seq for seq, _ in disk.shelf.sizes()] == list(seqs), "in one place only"
+    assert [disk.shelf.read("porch", seq) for seq in seqs] == [item(disk, seq) for seq in seqs]
+    assert disk.shelf.bytes == sum(p.stat().st_size for p in files(disk))
 
 
 def test_what_was_not_believed_yields_to_what_was_written_again(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_no_item_counts_before_its_file_has_a_name(disk: Disk, monkeypatch: pyte
     with pytest.raises(SyncError):
         disk.sync()
     disk.abandon()
-    assert disk.kept() == [] == files(disk)
+    assert disk.shelf.kept() == [] == files(disk)
 
 
 def fill_and_acknowledge(disk: Disk) -> int:
@@ -170,11 +170,11 @@ def test_the_quota_counts_what_could_not_be_written_over(
     with pytest.raises(OSError):
         write(disk, *range(seq + 1, seq + 40))
     disk.abandon()
-    held = sum(s.held for s in disk.segments)
-    assert disk.bytes == held == sum(p.stat().st_size for p in files(disk))
+    held = sum(s.held for s in disk.shelf.segments)
+    assert disk.shelf.bytes == held == sum(p.stat().st_size for p in files(disk))
     assert len(files(disk)) >= len(before) - 1
     write(disk, *range(seq + 50, seq + 90))
-    assert disk.bytes == sum(p.stat().st_size for p in files(disk)) <= QUOTA
+    assert disk.shelf.bytes == sum(p.stat().st_size for p in files(disk)) <= QUOTA
 
 
 def test_what_cannot_be_deleted_counts(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_what_cannot_be_deleted_counts(disk: Disk, monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError):
         write(disk, *range(301, 350))
     disk.abandon()
-    assert disk.bytes == sum(p.stat().st_size for p in files(disk))
+    assert disk.shelf.bytes == sum(p.stat().st_size for p in files(disk))
     assert not set(disk.tombstones.numbers.all()) - {(1, 21)}
 
 
@@ -206,7 +206,7 @@ def test_no_picture_passes_for_a_record(disk: Disk, monkeypatch: pytest.MonkeyPa
     if planted:
         monkeypatch.setattr(Segment, "_head", lambda self, fd, at: unpack(os.pread(fd, HEAD.size, at), at))
     disk = again(disk)
-    assert [seq for seq, _ in disk.kept()] == ([1, 901, 902, 903] if planted else [1, 3])
+    assert [seq for seq, _ in disk.shelf.kept()] == ([1, 901, 902, 903] if planted else [1, 3])
     if not planted:
         assert disk.tombstones.all[0] == (2, 2, "restart")
     disk.close(3)
@@ -222,7 +222,7 @@ def test_a_copy_of_a_record_elsewhere_is_none(disk: Disk) -> None:
     for at in (0, BLOCK):
         damage(files(disk)[0], at + 20)
     disk = again(disk)
-    assert disk.kept() == []
+    assert disk.shelf.kept() == []
     disk.close(6)
 
 
@@ -237,7 +237,7 @@ def test_blocks_that_cannot_be_read_cost_what_lay_there(disk: Disk, monkeypatch:
     disk.sync()
     fail(monkeypatch, "pread", errno.EIO, lambda fd, size, at: at <= 2 * BLOCK < at + size, times=100)
     disk = again(disk)
-    all_right_but = [seq for seq, _ in disk.kept()]
+    all_right_but = [seq for seq, _ in disk.shelf.kept()]
     assert all_right_but == [1, 2, 4]
     assert (3, 3, "restart") in disk.tombstones.all
     disk.close(4)
@@ -249,22 +249,22 @@ def test_an_item_that_cannot_be_read_now_is_not_given_up(disk: Disk, monkeypatch
     is_segment: Callable[..., bool] = lambda path, *_: str(path).endswith(".seg")  # noqa: E731
     fail(monkeypatch, "open", errno.EMFILE, is_segment)
     with pytest.raises(TransientError, match="Too many open files"):
-        disk.read("porch", 1)
+        disk.shelf.read("porch", 1)
     fail(monkeypatch, "pread", errno.EIO, any_call)
     with pytest.raises(Rotten, match="Input/output error"):
-        disk.read("porch", 1)
+        disk.shelf.read("porch", 1)
     all_right(disk, 1, 2)
 
 
 def test_a_head_of_another_item_tells_nothing_of_this_one(disk: Disk) -> None:
     write(disk, 1, 2)
     disk.sync()
-    assert disk.wall_ns(2) == 2
+    assert disk.shelf.wall_ns(2) == 2
     data = files(disk)[0].read_bytes()
     files(disk)[0].write_bytes(data[:BLOCK] * 2)
-    assert disk.wall_ns(2) is None
+    assert disk.shelf.wall_ns(2) is None
     with pytest.raises(Rotten):
-        disk.read("porch", 2)
+        disk.shelf.read("porch", 2)
 
 
 @pytest.mark.parametrize("rot", [b"", b"\xff\xfe", b'{"spool": 7}', None])
@@ -342,15 +342,15 @@ def test_a_disk_that_others_filled_takes_what_is_delivered_and_no_more(
     disk.acked["a"].add(1, 63)
     free[0] = 3
     write(disk, 301)
-    assert [seq for seq, _ in disk.kept()] == [*range(64, 211), 301], "the delivered ones"
+    assert [seq for seq, _ in disk.shelf.kept()] == [*range(64, 211), 301], "the delivered ones"
     write(disk, *range(302, 364))
-    assert disk.kept()[0][0] == 64, "in the place of these"
-    before = disk.bytes
+    assert disk.shelf.kept()[0][0] == 64, "in the place of these"
+    before = disk.shelf.bytes
     write(disk, *range(364, 384))
-    assert [seq for seq, _ in disk.kept()] == [*range(85, 211), *range(301, 384)], "the oldest, for what comes"
+    assert [seq for seq, _ in disk.shelf.kept()] == [*range(85, 211), *range(301, 384)], "the oldest, for what comes"
     write(disk, *range(384, 421))
-    assert disk.bytes <= before
+    assert disk.shelf.bytes <= before
     free[0] = 50
     write(disk, *range(421, 521))
-    assert disk.bytes > before
+    assert disk.shelf.bytes > before
     disk.close(520)

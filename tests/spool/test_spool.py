@@ -106,12 +106,12 @@ async def test_stills_go_first_when_the_quota_is_reached_and_each_is_declared(tm
             await asyncio.sleep(0.01)
     await spool.close()
     spool = open_spool(tmp_path, max_bytes=26 * MIB)
-    assert spool.disk.bytes <= 26 * MIB
-    kept = {seq for seq, worth in spool.disk.kept() if worth is Worth.HEAD}
+    assert spool.disk.shelf.bytes <= 26 * MIB
+    kept = {seq for seq, worth in spool.disk.shelf.kept() if worth is Worth.HEAD}
     assert kept == set(wanted), "heads stay while there is anything else"
     gone = {s for a, b, _ in spool.outbox("a").dropped() for s in range(a, b + 1)}
     everything = set(range(1, 37))
-    assert {seq for seq, _ in spool.disk.kept()} | gone >= everything
+    assert {seq for seq, _ in spool.disk.shelf.kept()} | gone >= everything
     await spool.close()
 
 
@@ -124,7 +124,7 @@ async def test_space_of_what_all_have_is_used_first(tmp_path: Path) -> None:
             await asyncio.sleep(0.005)
     assert spool.disk.evicted_items == 0
     assert spool.outbox("a").dropped() == []
-    assert 10 * MIB < spool.disk.bytes <= 20 * MIB, "acknowledged items stay until the space is needed"
+    assert 10 * MIB < spool.disk.shelf.bytes <= 20 * MIB, "acknowledged items stay until the space is needed"
     await spool.close()
 
 

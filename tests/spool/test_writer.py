@@ -138,7 +138,7 @@ async def test_what_was_durable_when_another_sync_failed_is_written_once(
         put(spool, 2, Worth.BODY)
         await kept(spool)
     everything = list(range(1, spool.next_seq))
-    assert [seq for seq, _ in spool.disk.sizes()] == everything
+    assert [seq for seq, _ in spool.disk.shelf.sizes()] == everything
     assert sorted(int(line.split()[3]) for line in ledger.read_text().splitlines()) == everything
     await spool.close()
 
@@ -165,7 +165,7 @@ async def test_the_ledger_names_what_had_to_go(tmp_path: Path) -> None:
         await kept(spool)
     spool.give_up(40, "corrupt")
     await spool.close()
-    here = [seq for seq, _ in spool.disk.kept()]
+    here = [seq for seq, _ in spool.disk.shelf.kept()]
     lines = [line.split() for line in ledger.read_text().splitlines()]
     dropped = [(int(w[3]), int(w[4]), w[5]) for w in lines if w[0] == "dropped"]
     assert dropped[0][0] == 1 and dropped[-2][1] == here[0] - 1 and {why for _, _, why in dropped[:-1]} == {"quota"}

@@ -72,13 +72,13 @@ def test_what_lies_behind_the_records_is_no_item(
         fill(disk, 7, 7, acked=False)
     (path,) = {p for p in tmp_path.glob("spool/*.seg") if p.name not in before}
     assert path.stat().st_ino in inodes, "not written over another one"
-    over = {seq for seq in range(1001, 1040)} - {seq for seq, _ in disk.kept()}
+    over = {seq for seq in range(1001, 1040)} - {seq for seq, _ in disk.shelf.kept()}
     if planted:
         ignore_numbers(monkeypatch)
     later = as_the_power_left_it(tmp_path / "spool")
-    back = over & {seq for seq, _ in later.kept()}
+    back = over & {seq for seq, _ in later.shelf.kept()}
     assert bool(back) == planted
-    assert planted or not written or later.read("porch", 7) == item(later, 7)
+    assert planted or not written or later.shelf.read("porch", 7) == item(later, 7)
     later.close(later.next_seq)
     disk.close(1040)
 
@@ -95,7 +95,7 @@ def test_a_write_that_got_half_way_shifts_nothing(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "pwritev", half)
     fill(disk, 21, 23, acked=False)
-    assert [disk.read("porch", seq) for seq in (21, 22, 23)] == [item(disk, seq) for seq in (21, 22, 23)]
+    assert [disk.shelf.read("porch", seq) for seq in (21, 22, 23)] == [item(disk, seq) for seq in (21, 22, 23)]
     disk.close(23)
 
 
@@ -104,7 +104,7 @@ def test_what_is_written_over_while_it_is_read_is_gone_and_not_rotten(
 ) -> None:
     disk = open_disk(tmp_path)
     fill(disk, 1, 39)
-    first = disk.kept()[0][0]
+    first = disk.shelf.kept()[0][0]
     read = Segment.read
 
     def late(self: Segment, camera: str, seq: int) -> Item:
@@ -114,7 +114,7 @@ def test_what_is_written_over_while_it_is_read_is_gone_and_not_rotten(
         return read(self, camera, seq)
 
     monkeypatch.setattr(Segment, "read", late)
-    assert disk.read("porch", first) is None
+    assert disk.shelf.read("porch", first) is None
     disk.close(90)
 
 
@@ -138,14 +138,14 @@ def test_what_can_never_fit_costs_nothing_that_is_there(tmp_path: Path) -> None:
     fill(disk, 1, 20, acked=False)
     with pytest.raises(Full):
         disk.write(item(disk, 21, QUOTA), Worth.HEAD)
-    assert len(disk.kept()) == 20
+    assert len(disk.shelf.kept()) == 20
     disk.close(21)
 
 
 def test_a_small_spool_gives_up_small_pieces(tmp_path: Path) -> None:
     disk = open_disk(tmp_path)
     fill(disk, 1, 200, acked=False)
-    assert disk.evicted_items == 200 - len(disk.kept()) and len(disk.kept()) > 30
+    assert disk.evicted_items == 200 - len(disk.shelf.kept()) and len(disk.shelf.kept()) > 30
     disk.close(201)
 
 
