@@ -245,6 +245,8 @@ class Reader:
                 self._error(at, f"missing key '{path}'")
             elif m.kind == "text" and isinstance(at, yaml.ScalarNode) and at.value:
                 self._error(at, f"{path}: expected text: write it in quotes")
+            elif m.kind == "number" and isinstance(at, yaml.ScalarNode) and at.style in ("'", '"'):
+                self._error(at, f"{path}: {m.text}: write it without quotes")
             else:
                 self._error(at, f"{path}: {m.text}")
 

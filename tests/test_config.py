@@ -90,6 +90,20 @@ def test_each_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:
     assert message in "\n".join(errors(tmp_path, text))
 
 
+def test_mistakes_inside_lists_are_shown_where_they_are(tmp_path: Path) -> None:
+    motion = "{sensitivity: '7', zones: [{name: a, points: [[0, 0], [1, x], [1, 1]], nam: b}, {points: []}]}"
+    found = [line for line in errors(tmp_path, GOOD.replace("{sensitivity: 7}", motion)) if "error:" in line]
+    assert [line.partition("cameras.porch.motion.")[2].rstrip("'") for line in found] == [
+        "sensitivity: input should be a valid integer: write it without quotes",
+        "zones[0].points[1][1]: input should be a valid number",
+        "zones[0].nam: unknown key 'nam",
+        "zones[1].name",
+    ]
+    text = f"    motion: {motion}"
+    places = [text.index(word) + 1 for word in ("'7'", "x]", "b}", "{points")]
+    assert [line.split(":")[1:3] for line in found] == [["5", str(n)] for n in places]
+
+
 def test_a_file_without_end_is_not_read_to_its_end() -> None:
     with pytest.raises(ConfigError, match="/dev/zero: longer than"):
         app.load(Path("/dev/zero"))

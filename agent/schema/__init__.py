@@ -16,8 +16,8 @@ LIMITS: Mapping[str, tuple[Callable[[Any, Any], object], str]] = {
     "exclusiveMinimum": (operator.gt, "be greater than {}"),
     "maximum": (operator.le, "be less than or equal to {}"),
     "exclusiveMaximum": (operator.lt, "be less than {}"),
-    "minLength": (lambda text, n: len(text) >= n, "have at least {} letters"),
-    "maxLength": (lambda text, n: len(text) <= n, "have at most {} letters"),
+    "minLength": (lambda text, n: len(text) >= n, "have a length of at least {}"),
+    "maxLength": (lambda text, n: len(text) <= n, "have a length of at most {}"),
     "maxProperties": (lambda entries, n: len(entries) <= n, "have at most {} entries"),
     "pattern": (lambda text, pattern: re.fullmatch(pattern, text), "look like {}"),
 }

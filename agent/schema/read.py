@@ -21,7 +21,8 @@ Where = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """`where`: keys and indices from the outermost value on. `kind`: missing, unknown, text (it should be) or ""."""
+    """`where`: keys and indices from the outermost value on. `kind`: missing, unknown, what it should be
+    (text, number) or ""."""
 
     where: Where
     text: str
@@ -67,7 +68,7 @@ class _Reader:
         fits, name = _PLAIN[shape]
         made = fits(value)
         if made is None:
-            self._wrong(where, f"input should be {name}", "text" if shape is str else "")
+            self._wrong(where, f"input should be {name}", {str: "text", int: "number", float: "number"}.get(shape, ""))
         return made
 
     def _wrong(self, where: Where, text: str, kind: str = "") -> None:

@@ -98,7 +98,7 @@ def test_everything_wrong_is_told_at_once_and_where() -> None:
         "rate: input should be less than or equal to 60",
         "device: input should be a valid integer or text",
         "mode: input should be 'a', 2 or None",
-        "zones/0/name: input should have at most 3 letters",
+        "zones/0/name: input should have a length of at most 3",
         "zones/0/points/0/1: input should be a valid number",
         "zones/0/points/1: input should be a list of 2",
         "zones/1: input should be a mapping of keys",
