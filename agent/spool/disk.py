@@ -24,7 +24,7 @@ from agent.spool.tombstones import NOT_OURS, Tombstones
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 SEGMENT_SHARE = 16  # of a small spool a segment is no more: whole ones go when space is needed
-SMALL_BYTES = 9 * BLOCK  # the folder itself and its small files, while each of them is no more than a block
+SMALL_BYTES = 9 * BLOCK  # the folder itself, and of its small files the last block of each
 RESERVE = 256
 LEAP = 1 << 26
 MIN_FREE = 0.05
@@ -252,7 +252,7 @@ class Disk:
 
     @property
     def _small_bytes(self) -> int:
-        return SMALL_BYTES + max(2 * up(self.acks.size - BLOCK), 0) + max(up(self.tombstones.size - BLOCK), 0)
+        return SMALL_BYTES + 2 * self.acks.size + self.tombstones.size
 
     def _make_room(self, want: int) -> None:
         """On a disk that others have filled the spool does not grow; what is not delivered does not go for them."""
