@@ -18,7 +18,8 @@ from agent.errors import UsageError
 from agent.server.cameras import Cameras
 from agent.server.ingest.ftpdata import Passive, Waiting, plain
 from agent.server.ingest.ftpnames import Shelf
-from agent.server.ingest.ftpverbs import Commands, Quit
+from agent.server.ingest.ftpverbs import Commands, Quit, Work
+from agent.server.ingest.later import Later
 from agent.server.ingest.pictures import Desk
 from agent.server.ingest.presence import Presence
 from agent.server.tls import Tls
@@ -125,12 +126,13 @@ class FtpControl(asyncio.Protocol):
         self._ingest = ingest
         self._buffer = bytearray()
         self._lines: deque[bytes] = deque()
-        self._ready = asyncio.Event()
+        self._commands = Commands(ingest, self)
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._eof = False
         self._first = True
-        self.aborted = asyncio.Event()
+        self._silent = Later(self._look)
+        self.stop: Callable[[], None] | None = None  # ends the transfer that is going on
         self.secure = False
         self.peer = self.host = ""
 
@@ -142,38 +144,41 @@ class FtpControl(asyncio.Protocol):
         self.secure = transport.get_extra_info("ssl_object") is not None  # TLS from the start
         if not self._ingest.came(self):
             self.reply(421, "Too many sessions.")
-            transport.close()
+            self._drop()
             return
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._silent.put_off(IDLE_S)
+        self.reply(220, "camera-agent: uploads only.")
 
     def data_received(self, data: bytes) -> None:
         if self._first and HTTP.match(data):
             self._drop()
             return
         self._first = False
+        self._silent.put_off(IDLE_S)
         self._buffer += data
         while (at := self._buffer.find(b"\n")) >= 0:
             line = TELNET.sub(b"", bytes(self._buffer[:at])).rstrip(b"\r")
             del self._buffer[: at + 1]
             if line[:4].upper() == b"ABOR":
-                self.aborted.set()
+                self._stop()
             self._lines.append(line)
         if len(self._buffer) > MAX_LINE or len(self._lines) > MAX_LINES:
             self.reply(500, "The line is too long.")
             self._drop()
-        self._ready.set()
+        self._go()
 
     def eof_received(self) -> bool:
         """What was said before is still done (`nc` closes right after its last line)."""
         self._eof = True
-        self._ready.set()
+        self._go()
         return not self.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._eof = True
         self._transport = None
-        self._ready.set()
+        self._silent.cancel()
         self._ingest.went(self)
+        self._go()
 
     def reply(self, code: int, *texts: str) -> None:
         """One line, or several (RFC 959, 4.2)."""
@@ -191,39 +196,51 @@ class FtpControl(asyncio.Protocol):
     def _drop(self) -> None:
         self._lines.clear()
         self._eof = True
-        self._ready.set()
-        self.aborted.set()
+        self._stop()
         if self._transport is not None:
             self._transport.close()
 
-    async def _run(self) -> None:
-        commands = Commands(self._ingest, self)
-        self.reply(220, "camera-agent: uploads only.")
-        try:
-            while (line := await self._next()) is not None:
-                self.aborted.clear()
-                await commands.run(line)
-        except Quit:
-            pass
-        except TimeoutError:
+    def _stop(self) -> None:
+        stop, self.stop = self.stop, None
+        if stop is not None:
+            stop()
+
+    def _look(self) -> None:
+        if self._task is not None:
+            self._silent.put_off(IDLE_S)  # something goes on
+        else:
             self.reply(421, "Silent for too long.")
-        except ConnectionError:
-            pass
-        except Exception:
-            log.exception("FTP session from %s", self.peer)
-        finally:
-            commands.close()
+            self._drop()
+
+    def _go(self) -> None:
+        """Do what was said, one after the other. A command that waits goes on in a task, and the next after it."""
+        while self._task is None and self._lines:
+            try:
+                if (work := self._commands.run(self._lines.popleft())) is not None:
+                    self._task = asyncio.get_running_loop().create_task(self._wait(work))
+            except Exception as e:
+                self._failed(e)
+        if self._task is None and self._eof:
+            self._commands.close()
             if self._transport is not None:
                 self._transport.close()
 
-    async def _next(self) -> bytes | None:
-        while not self._lines:
-            if self._eof:
-                return None
-            self._ready.clear()
-            async with asyncio.timeout(IDLE_S):
-                await self._ready.wait()
-        return self._lines.popleft()
+    async def _wait(self, work: Work) -> None:
+        try:
+            await work
+        except Exception as e:
+            self._failed(e)
+        finally:
+            self._task = None
+            if not self._eof:
+                self._silent.put_off(IDLE_S)
+            self._go()
+
+    def _failed(self, e: Exception) -> None:
+        """What a command raises ends the session."""
+        if not isinstance(e, Quit | ConnectionError):
+            log.error("FTP session from %s", self.peer, exc_info=e)
+        self._drop()
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Answer AUTH TLS and change over. What was sent in clear behind the command is thrown away."""

@@ -9,10 +9,12 @@ from typing import Protocol
 
 from agent.dispatch.arrival import Arrival, Handed
 from agent.dispatch.claims import Claims
+from agent.server.ingest.later import Later
 
 CONNECT_S = 10.0
 STALL_S = 30.0
-READ_BYTES = 262144
+READ_BYTES = 65536
+READS = 16
 
 
 class DataError(Exception):
@@ -52,16 +54,26 @@ class Passive:
         self.port = int(self._listening.getsockname()[1])
 
     async def connect(self) -> socket.socket:
+        try:
+            if (sock := self._knocked(*self._listening.accept())) is not None:
+                return sock  # most are there already
+        except OSError:
+            pass
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
                 while True:
-                    sock, address = await loop.sock_accept(self._listening)
-                    if plain(address[0]) == self._peer:
+                    if (sock := self._knocked(*await loop.sock_accept(self._listening))) is not None:
                         return sock
-                    sock.close()
         except (TimeoutError, OSError):
             raise DataError(425, f"No data connection within {CONNECT_S:g} s.") from None
+
+    def _knocked(self, sock: socket.socket, address: tuple[str, int]) -> socket.socket | None:
+        if plain(address[0]) == self._peer:
+            sock.setblocking(False)
+            return sock
+        sock.close()
+        return None
 
     def close(self) -> None:
         self._listening.close()
@@ -149,24 +161,56 @@ async def receive(opening: Opening, tls: ssl.SSLContext | None, max_bytes: int) 
 
     Raises DataError: 425 no connection, 552 more than `max_bytes`.
     """
-    data = bytearray()
     sock = await opening.connect()
     try:
-        if tls is not None:
-            return await _receive_tls(sock, tls, max_bytes)
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                async with asyncio.timeout(STALL_S):
-                    chunk = await loop.sock_recv(sock, READ_BYTES)
-            except (TimeoutError, OSError):
-                return bytes(data), False
-            if not chunk:
-                return bytes(data), True
-            data += chunk
-            _check(len(data), max_bytes)
+        return await (Inflow(sock, max_bytes).all() if tls is None else _receive_tls(sock, tls, max_bytes))
     finally:
         sock.close()
+
+
+class Inflow:
+    """A plain data connection, read in callbacks of the loop: the session's task wakes at its end only."""
+
+    def __init__(self, sock: socket.socket, max_bytes: int) -> None:
+        self._sock = sock
+        self._max_bytes = max_bytes
+        self._loop = asyncio.get_running_loop()
+        self._data = bytearray()
+        self._ended: asyncio.Future[bool] = self._loop.create_future()
+        self._stalled = Later(lambda: self._end(False))
+
+    async def all(self) -> tuple[bytes, bool]:
+        """As `receive`."""
+        # By its number: the loop words an error for what it does not know, and a socket's words are dear.
+        self._loop.add_reader(self._sock.fileno(), self._read)
+        self._stalled.put_off(STALL_S)
+        try:
+            ended = await self._ended
+        except asyncio.CancelledError:
+            self._end(False)
+            raise
+        finally:
+            self._stalled.cancel()
+        _check(len(self._data), self._max_bytes)
+        return bytes(self._data), ended
+
+    def _read(self) -> None:
+        self._stalled.put_off(STALL_S)
+        for _ in range(READS):
+            try:
+                chunk = self._sock.recv(READ_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                return self._end(False)
+            self._data += chunk
+            if not chunk or len(self._data) > self._max_bytes:
+                return self._end(True)
+
+    def _end(self, in_order: bool) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+        if not self._ended.done():
+            self._ended.set_result(in_order)
 
 
 async def _receive_tls(sock: socket.socket, tls: ssl.SSLContext, max_bytes: int) -> tuple[bytes, bool]:

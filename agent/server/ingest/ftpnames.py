@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 MAX_NAMES = 200
 MAX_LENGTH = 512
 PARTIAL_S = 120.0
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def resolve(cwd: str, argument: str) -> str:
     """An absolute path without `.`, `..` and backslashes; raises ValueError for controls and for what is too long."""
     text = argument.replace("\\", "/")
-    if any(ord(c) < 32 or c == "\x7f" for c in text):
+    if CONTROLS.search(text):
         raise ValueError("control characters in the name")
     parts: list[str] = [] if text.startswith("/") else [p for p in cwd.split("/") if p]
     for part in text.split("/"):

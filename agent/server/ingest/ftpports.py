@@ -42,21 +42,21 @@ class DataPort:
         self.agree(waiting)
         return waiting.port
 
-    async def _do_pasv(self, argument: str) -> None:
+    def _do_pasv(self, argument: str) -> None:
         host = self._ingest.address or ftpdata.plain(self._control.host)
         if self._epsv_all or ":" in host:
             self._reply(*((501, "You said EPSV ALL.") if self._epsv_all else (425, "Use EPSV.")))
         elif (port := self._passive()) is not None:
             self._reply(227, f"Entering Passive Mode ({host.replace('.', ',')},{port >> 8},{port & 255})")
 
-    async def _do_epsv(self, argument: str) -> None:
+    def _do_epsv(self, argument: str) -> None:
         if argument.upper() == "ALL":
             self._epsv_all = True
             self._reply(200, "EPSV ALL.")
         elif (port := self._passive()) is not None:
             self._reply(229, f"Entering Extended Passive Mode (|||{port}|)")
 
-    async def _do_port(self, argument: str) -> None:
+    def _do_port(self, argument: str) -> None:
         numbers = argument.split(",")
         if len(numbers) != 6 or not all(n.strip().isdecimal() and int(n) < 256 for n in numbers):
             self._reply(501, "PORT a,b,c,d,p,q")
@@ -64,7 +64,7 @@ class DataPort:
         *address, high, low = (int(n) for n in numbers)
         self._active(".".join(map(str, address)), high * 256 + low)
 
-    async def _do_eprt(self, argument: str) -> None:
+    def _do_eprt(self, argument: str) -> None:
         match = EPRT.match(argument)
         if match is None:
             self._reply(501, "EPRT |1|address|port|")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from agent.media import jpeg
 from agent.server.archive import Outcome
@@ -23,8 +23,12 @@ TEST_BYTES = 1024
 MAX_FAILURES = 6
 LONGEST_DELAY_S = 8.0
 SYNONYMS = {"XMKD": "MKD", "XCWD": "CWD", "XPWD": "PWD", "XRMD": "RMD", "XCUP": "CDUP"}
+BETWEEN = {"REST", "TYPE", "PASV", "EPSV", "PORT", "EPRT", "PROT", "PBSZ"}  # may come behind REST
 FREE = {"USER", "PASS", "AUTH", "PBSZ", "PROT", "FEAT", "SYST", "NOOP", "OPTS", "QUIT", "HELP", "CLNT", "ACCT", "ABOR"}
 FEATURES = ("EPRT", "EPSV", "MDTM", "MLST type*;size*;modify*;", "REST STREAM", "SIZE", "UTF8", "TVFS")
+
+Work = Coroutine[Any, Any, None]
+"""What is left of a command that has to wait."""
 
 
 class Quit(Exception):
@@ -43,7 +47,7 @@ class Commands:
         self._camera: Camera | None = None
         self._cwd = "/"
         self._data = DataPort(ingest, control)
-        self._offset = 0
+        self._asked = self._offset = 0  # REST: of this command, of the next one
         self._renaming = ""
 
     def close(self) -> None:
@@ -51,31 +55,43 @@ class Commands:
         if self._camera is not None:
             self._ingest.cameras.forget(self._camera, self._end)
 
-    async def run(self, line: bytes) -> None:
-        """Do one command; raises Quit at the session's end."""
+    def run(self, line: bytes) -> Work | None:
+        """Do one command; returns the rest of one that has to wait. Raises Quit at the session's end."""
         text = line.decode("utf-8", "surrogateescape").strip(" ")
         verb, _, argument = text.partition(" ")
         verb = SYNONYMS.get(verb.upper(), verb.upper())
+        if verb not in BETWEEN:
+            self._offset, self._asked = 0, self._offset
         name = f"_do_{verb.lower()}"
-        handler: Callable[[str], Awaitable[None]] | None = getattr(self, name, None) or getattr(self._data, name, None)
+        handler: Callable[[str], Work | None] | None = getattr(self, name, None) or getattr(self._data, name, None)
         if not verb.isalnum() or handler is None:
             self._reply(*((500, "What?") if verb not in ("SMNT", "REIN") else (502, "Not here.")))
         elif self._camera is None and verb not in FREE:
             self._reply(530, "Log in first.")
         else:
             try:
-                await handler(argument)
-            except ValueError as e:
-                self._reply(553, f"Not that name: {e}.")
-            except DataError as e:
-                self._data.agree(None)
-                self._reply(e.code, str(e))
-        if verb not in ("REST", "TYPE", "PASV", "EPSV", "PORT", "EPRT", "PROT", "PBSZ"):
-            self._offset = 0
+                if (work := handler(argument)) is not None:
+                    return self._wait(work)
+            except (ValueError, DataError) as e:
+                self._refuse(e)
+        return None
+
+    async def _wait(self, work: Work) -> None:
+        try:
+            await work
+        except (ValueError, DataError) as e:
+            self._refuse(e)
+
+    def _refuse(self, e: Exception) -> None:
+        if isinstance(e, DataError):
+            self._data.agree(None)
+            self._reply(e.code, str(e))
+        else:
+            self._reply(553, f"Not that name: {e}.")
 
     # Who
 
-    async def _do_user(self, argument: str) -> None:
+    def _do_user(self, argument: str) -> None:
         self._leave()
         self._user = argument
         self._reply(331, "And the password?")
@@ -111,10 +127,10 @@ class Commands:
         self._camera = None
         self._data.agree(None)
 
-    async def _do_acct(self, argument: str) -> None:
+    def _do_acct(self, argument: str) -> None:
         self._reply(202, "Not needed.")
 
-    async def _do_quit(self, argument: str) -> None:
+    def _do_quit(self, argument: str) -> None:
         self._reply(221, "Bye.")
         raise Quit
 
@@ -127,10 +143,10 @@ class Commands:
             self._leave()
             await self._control.start_tls(self._ingest.tls.pages)
 
-    async def _do_pbsz(self, argument: str) -> None:
+    def _do_pbsz(self, argument: str) -> None:
         self._reply(*((200, "PBSZ=0") if self._control.secure else (503, "AUTH first.")))
 
-    async def _do_prot(self, argument: str) -> None:
+    def _do_prot(self, argument: str) -> None:
         if not self._control.secure:
             self._reply(503, "AUTH first.")
         elif argument.upper() not in ("C", "P"):
@@ -141,81 +157,81 @@ class Commands:
 
     # What is asked for politeness
 
-    async def _do_feat(self, argument: str) -> None:
+    def _do_feat(self, argument: str) -> None:
         tls = ("AUTH TLS", "PBSZ", "PROT") if self._ingest.tls is not None else ()
         self._reply(211, "Features:", *(f" {f}" for f in (*FEATURES, *tls)), "End")
 
-    async def _do_help(self, argument: str) -> None:
+    def _do_help(self, argument: str) -> None:
         self._reply(214, "STOR a JPEG.")
 
-    async def _do_syst(self, argument: str) -> None:
+    def _do_syst(self, argument: str) -> None:
         self._reply(215, "UNIX Type: L8")
 
-    async def _do_noop(self, argument: str) -> None:
+    def _do_noop(self, argument: str) -> None:
         self._reply(200, "Here.")
 
-    async def _do_opts(self, argument: str) -> None:
+    def _do_opts(self, argument: str) -> None:
         self._reply(200, "Yes.")
 
     _do_clnt = _do_allo = _do_site = _do_opts
 
-    async def _do_type(self, argument: str) -> None:
+    def _do_type(self, argument: str) -> None:
         good = argument.upper().replace(" ", "") in ("A", "AN", "I", "L8")
         self._reply(*((200, "Bytes stay as they are.") if good else (504, "A or I.")))
 
-    async def _do_mode(self, argument: str) -> None:
+    def _do_mode(self, argument: str) -> None:
         self._reply(*((200, "Stream.") if argument.upper() == "S" else (504, "S only.")))
 
-    async def _do_stru(self, argument: str) -> None:
+    def _do_stru(self, argument: str) -> None:
         self._reply(*((200, "File.") if argument.upper() == "F" else (504, "F only.")))
 
-    async def _do_stat(self, argument: str) -> None:
+    def _do_stat(self, argument: str) -> None:
         self._reply(211, "All is well.")
 
-    async def _do_abor(self, argument: str) -> None:
+    def _do_abor(self, argument: str) -> None:
         self._data.agree(None)
         self._reply(226, "Nothing is going on.")
 
     # Where
 
-    async def _do_pwd(self, argument: str) -> None:
+    def _do_pwd(self, argument: str) -> None:
         quoted = self._cwd.replace('"', '""')
         self._reply(257, f'"{quoted}" is where you are.')
 
-    async def _do_cwd(self, argument: str) -> None:
+    def _do_cwd(self, argument: str) -> None:
         self._cwd = resolve(self._cwd, argument)
         self._reply(250, "There.")
 
-    async def _do_cdup(self, argument: str) -> None:
-        await self._do_cwd("..")
+    def _do_cdup(self, argument: str) -> None:
+        self._do_cwd("..")
 
-    async def _do_mkd(self, argument: str) -> None:
+    def _do_mkd(self, argument: str) -> None:
         path = resolve(self._cwd, argument).replace('"', '""')
         self._reply(257, f'"{path}" is there.')
 
-    async def _do_rmd(self, argument: str) -> None:
+    def _do_rmd(self, argument: str) -> None:
         resolve(self._cwd, argument)
         self._reply(250, "Gone.")
 
-    async def _do_dele(self, argument: str) -> None:
+    def _do_dele(self, argument: str) -> None:
         found = self._shelf.remove(resolve(self._cwd, argument))
         self._reply(*((250, "Gone from this list.") if found else (550, "No such name.")))
 
-    async def _do_rnfr(self, argument: str) -> None:
+    def _do_rnfr(self, argument: str) -> None:
         self._renaming = resolve(self._cwd, argument)
         found = self._shelf.get(self._renaming) is not None
         self._reply(*((350, "To what?") if found else (550, "No such name.")))
 
-    async def _do_rnto(self, argument: str) -> None:
+    def _do_rnto(self, argument: str) -> None:
         old, self._renaming = self._renaming, ""
         done = bool(old) and self._shelf.rename(old, resolve(self._cwd, argument))
         self._reply(*((250, "So it is called.") if done else (503, "RNFR first.")))
 
-    async def _do_size(self, argument: str) -> None:
+    def _do_size(self, argument: str) -> None:
         entry = self._shelf.get(resolve(self._cwd, argument))
         self._reply(*((213, str(entry.size)) if entry else (550, "No such name.")))
 
-    async def _do_mdtm(self, argument: str) -> None:
+    def _do_mdtm(self, argument: str) -> None:
         entry = self._shelf.get(resolve(self._cwd, argument))
         if entry is None:
             self._reply(550, "No such name.")
@@ -229,7 +245,7 @@ class Commands:
 
     # Pictures
 
-    async def _do_rest(self, argument: str) -> None:
+    def _do_rest(self, argument: str) -> None:
         if not argument.isdecimal() or len(argument) > 12:
             self._reply(501, "A number.")
             return
@@ -256,16 +272,16 @@ class Commands:
             opening.close()
         self._reply(226, "That is all.")
 
-    async def _do_mlst(self, argument: str) -> None:
+    def _do_mlst(self, argument: str) -> None:
         self._reply(502, "MLSD instead.")
 
-    async def _do_retr(self, argument: str) -> None:
+    def _do_retr(self, argument: str) -> None:
         self._reply(550, "Uploads only.")
 
     async def _do_stor(self, argument: str) -> None:
         path = resolve(self._cwd, argument)
-        before = self._shelf.beginning(path, self._offset) if self._offset else b""
-        if self._offset and not before:
+        before = self._shelf.beginning(path, self._asked) if self._asked else b""
+        if self._asked and not before:
             self._reply(554, "Nothing to go on from.")
             return
         await self._receive(path, before)
@@ -283,20 +299,15 @@ class Commands:
         opening = self._data.take()
         try:
             self._reply(150, "Send it.")
-            work = asyncio.ensure_future(ftpdata.receive(opening, self._data.tls, MAX_PICTURE_BYTES - len(before)))
-            aborted = asyncio.ensure_future(self._control.aborted.wait())
-            await asyncio.wait({work, aborted}, return_when=asyncio.FIRST_COMPLETED)
-            stopped = not work.done()
-            for task in (work, aborted):
-                if not task.done():
-                    task.cancel()
-            await asyncio.gather(work, aborted, return_exceptions=True)
-        finally:
-            opening.close()
-        if stopped:
+            async with asyncio.timeout(None) as until:
+                self._control.stop = lambda: until.reschedule(0)
+                data, ended = await ftpdata.receive(opening, self._data.tls, MAX_PICTURE_BYTES - len(before))
+        except TimeoutError:
             self._reply(426, "Stopped.")
             return
-        data, ended = work.result()
+        finally:
+            self._control.stop = None
+            opening.close()
         await self._store(path, before + data, ended)
 
     async def _store(self, path: str, data: bytes, ended: bool) -> None:

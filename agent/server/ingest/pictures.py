@@ -16,6 +16,7 @@ from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.server.archive import Outcome
 from agent.server.camera import Camera
 from agent.server.ingest import Intake
+from agent.server.ingest.later import Later
 from agent.why import Ring, Trail
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Pictures:
         self._index = 0
         self._event = 0
         self._pauses: _Pause | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._pause_over, self._motion_over = Later(self._end_pause), Later(self._recorder_quiet)
         self._waiting_bytes = 0
         self._stores: set[asyncio.Task[Outcome]] = set()
         self._judging: asyncio.Task[None] | None = None
@@ -100,7 +101,7 @@ class Pictures:
         before = set(self._stores)
         self._recorder.frame(frame)
         await self._look(frame)
-        self._arm(self._recorder_quiet, EventSettings().post_roll_s)
+        self._motion_over.put_off(EventSettings().post_roll_s)
         outcomes = await asyncio.gather(*(self._stores - before))
         return next((o for o in outcomes if not o.settled), Outcome.STORED), whole
 
@@ -121,8 +122,8 @@ class Pictures:
 
     async def close(self) -> None:
         """The stream or the server ends: what is open leaves and is stored."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._pause_over.cancel()
+        self._motion_over.cancel()
         if self._judging is not None:
             await asyncio.gather(self._judging, return_exceptions=True)
         self._recorder.end("stop")
@@ -131,8 +132,8 @@ class Pictures:
 
     def abandon(self) -> None:
         """The camera is deleted."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._pause_over.cancel()
+        self._motion_over.cancel()
         self._pauses = None
 
     async def settled(self) -> None:
@@ -180,7 +181,7 @@ class Pictures:
             self._put(ItemType.EVENT, pause.number, frame.wall_ns, record)
         pause.frames += 1
         pause.last_ns = frame.wall_ns
-        self._arm(self._end_pause, self.camera.settings.pause_s)
+        self._pause_over.put_off(self.camera.settings.pause_s)
         if pause.frames == 1:
             await asyncio.sleep(0)  # the event's record goes first
         payload = clip.pack((frame,), truncated=not whole)
@@ -194,11 +195,6 @@ class Pictures:
 
     def _recorder_quiet(self) -> None:
         self._recorder.end("quiet")
-
-    def _arm(self, then: Callable[[], None], after_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(after_s, then)
 
     def _emit(self, what: Opened | Clip | Closed) -> None:
         """What the recorder lets go becomes an item."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 from agent.server.cameras import Camera, Cameras
+from agent.server.ingest.later import Later
 
 LINGER_S = 75.0
 
@@ -14,22 +15,21 @@ class Presence:
 
     def __init__(self, cameras: Cameras) -> None:
         self._cameras = cameras
-        self._timers: dict[Camera, asyncio.TimerHandle] = {}
+        self._there: dict[Camera, Later] = {}
 
     def touch(self, camera: Camera) -> None:
         """A request of this camera's agent came."""
-        loop = asyncio.get_running_loop()
-        if timer := self._timers.pop(camera, None):
-            timer.cancel()
-        else:
+        leaving = self._there.get(camera)
+        if leaving is None:
             self._cameras.came(camera)
-        self._timers[camera] = loop.call_later(LINGER_S, self._end, camera)
+            leaving = self._there[camera] = Later(partial(self._end, camera))
+        leaving.put_off(LINGER_S)
 
     def _end(self, camera: Camera) -> None:
-        del self._timers[camera]
+        del self._there[camera]
         self._cameras.went(camera)
 
     def close(self) -> None:
-        for camera, timer in list(self._timers.items()):
-            timer.cancel()
+        for camera, leaving in list(self._there.items()):
+            leaving.cancel()
             self._end(camera)
