@@ -148,7 +148,6 @@ class MemoryOutbox:
         self.acked_items = 0
         self._max_bytes = max_bytes
         self._items: dict[int, tuple[Item, Worth]] = {}
-        self._by_worth: dict[Worth, dict[int, None]] = {worth: {} for worth in sorted(Worth)}
         self._gone = Gone()
         self._missing: dict[str, int] = {}
         self._acked = Ranges()
@@ -164,10 +163,9 @@ class MemoryOutbox:
         item = Item(self.camera, self.spool, self.next_seq, type_, event, wall_ns, payload, Item.digest(payload))
         self.next_seq += 1
         self._items[item.seq] = item, worth
-        self._by_worth[worth][item.seq] = None
         self.bytes += len(payload)
         while self.bytes > self._max_bytes and len(self._items) > 1:
-            self._give_up(next(seq for seqs in self._by_worth.values() for seq in seqs), "quota")
+            self._give_up(min(self._items, key=lambda seq: (self._items[seq][1], seq)), "quota")
         if (line := self._session()) is not None:
             line.add(item.seq, worth, event)
         self._emptied.clear()
@@ -203,15 +201,13 @@ class MemoryOutbox:
             self.dropped()
 
     def _forget(self, seq: int) -> None:
-        item, worth = self._items.pop(seq)
-        del self._by_worth[worth][seq]
-        self.bytes -= len(item.payload)
+        self.bytes -= len(self._items.pop(seq)[0].payload)
         if not self._items:
             self._emptied.set()
 
     def ack(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
-        for first, last in ((1, upto), *have):
-            self._acked.add(max(first, 1), min(last, self.next_seq - 1))
+        top = self.next_seq - 1
+        self._acked.update((max(first, 1), min(last, top)) for first, last in ((1, upto), *have))
         gone = [s for s in self._items if s in self._acked]
         for seq in gone:
             self._forget(seq)

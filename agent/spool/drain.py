@@ -98,9 +98,8 @@ class SpoolOutbox:
 
     def _take(self, ranges: Ranges, upto: int, have: Iterable[tuple[int, int]]) -> None:
         top = self._spool.next_seq - 1
-        for first, last in ((1, upto), *have):
-            for a, b in self._foreign.holes(max(first, 1), min(last, top)):
-                ranges.add(a, b)
+        told = [(max(first, 1), min(last, top)) for first, last in ((1, upto), *have)]
+        ranges.update(span for first, last in told for span in self._foreign.holes(first, last))
 
     def refuse(self, seq: int, why: str = "refused") -> None:
         self._refused[why] = self._refused.get(why, 0) + 1

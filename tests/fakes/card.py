@@ -90,6 +90,7 @@ class Card:
         names = rng.choice(self._history)
         left = {name: file.left(rng) for name, file in sorted(names.items())}
         self.cut_at = -1
+        self.renamed.clear()
         self.well()
         for path in list(self.folder.iterdir()):
             path.unlink()

@@ -18,11 +18,11 @@ from tests.faults.points import item, open_archive
 
 
 class Calls:
-    """Records what is made durable; `lasting` are the files whose bytes and name would survive."""
+    """Records what is made durable: the bytes of files, and the names in folders."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-        self._data: set[int] = set()  # inodes whose bytes are synced
-        self.lasting: set[str] = set()
+        self._data: set[int] = set()  # inodes
+        self._names: set[tuple[str, int]] = set()  # and the inodes that they lead to
         monkeypatch.setattr(os, "fdatasync", self._sync)
         monkeypatch.setattr(os, "fsync", self._sync)
         if fault == "no-fsync":
@@ -35,16 +35,13 @@ class Calls:
         if not stat.S_ISDIR(found.st_mode):
             self._data.add(found.st_ino)
             return
-        folder = Path(os.readlink(f"/proc/self/fd/{fd}"))
-        for path in folder.iterdir():
-            if path.is_file() and path.stat().st_ino in self._data:
-                self.lasting.add(str(path))
-            if path.is_dir():
-                self.lasting.add(str(path))
+        for path in Path(os.readlink(f"/proc/self/fd/{fd}")).iterdir():
+            self._names.add((str(path), path.stat().st_ino))
 
     def holds(self, path: Path, top: Path) -> bool:
         """The file and every folder on the way to it would be there."""
-        return all(str(p) in self.lasting for p in (path, *path.parents) if p != top and p.is_relative_to(top))
+        way = [p for p in (path, *path.parents) if p != top and p.is_relative_to(top)]
+        return path.stat().st_ino in self._data and all((str(p), p.stat().st_ino) in self._names for p in way)
 
 
 async def stored(calls: Calls, folder: Path) -> bool:

@@ -137,6 +137,7 @@ class Life:
             except Full:
                 self.waiting.append((item, worth))
             except OSError:
+                self.card.renamed.clear()
                 self._abandon()
                 self.waiting += items[i:]
                 break
