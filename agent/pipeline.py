@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 Observer = Callable[[str, Opened | Closed | Frozen], None]
 DRAIN_S = 1.0
 MAX_EVENT = 1 << 31
-TOGETHER_NS = 1_000_000_000
+SETTLED_NS = 2_000_000_000  # an event that lasts longer than this in any case is looked at less often, and in rows
 MOST_TOGETHER = 8
+SPACED_NS = 400_000_000  # looks at it are no farther apart: the detector would lose what it follows
 HEAD_NS = 5_000_000_000  # of an event; the rest is given up first when space runs out
 
 
@@ -63,7 +64,7 @@ class Pipeline:
 
     `analyse` decodes and judges one frame (in a thread of its own); None records nothing and only
     serves live view. It is called at most `analyses_per_s` times a second, with the newest frame; while an event
-    lasts in any case, for the looks of up to a second in one go.
+    lasts for two more seconds in any case, half as often, for the looks of up to two seconds in one go.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class Pipeline:
         self._trail: Trail | None = None
         self._analyse = analyse
         self._period_ns = round(1e9 / analyses_per_s)
-        self._together = min(max(1, TOGETHER_NS // self._period_ns), MOST_TOGETHER)
+        self._spaced_ns = max(self._period_ns, min(2 * self._period_ns, SPACED_NS))
+        self._together = min(max(1, SETTLED_NS // self._spaced_ns), MOST_TOGETHER)
         self._observer = observer
         self._clock = clock or SystemClock()
         self._due_ns = 0
@@ -179,10 +181,10 @@ class Pipeline:
             self._judged = frame
             self.recorder.decision(frame, Decision(True, reason="asked"))
         if self._judge is not None and frame.pts_ns >= self._due_ns:
+            settled = self.recorder.settled_ns(frame) >= SETTLED_NS
+            period_ns = self._spaced_ns if settled else self._period_ns
             # The grid of due times keeps the mean rate when frames come a little early or late.
-            self._due_ns = max(self._due_ns + self._period_ns, frame.pts_ns + self._period_ns // 2)
-            # While an event lasts in any case, looks are taken a second's at a time.
-            settled = self.recorder.settled_ns(frame) >= 2 * TOGETHER_NS
+            self._due_ns = max(self._due_ns + period_ns, frame.pts_ns + period_ns // 2)
             self._judge.offer(frame, self._together if settled else 1)
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from agent.errors import TransientError
 from agent.frame import Decision, Frame, ItemType
+from agent.judge import Analyse, Verdict
 from agent.pipeline import Pipeline
 from agent.sinks import Feed
 from agent.sources import Publish
@@ -120,3 +123,69 @@ async def test_the_rate_is_that_of_the_camera_however_its_pictures_arrive() -> N
     assert await rate([0.0]) == 0
     assert await rate([i / 10 for i in range(5)]) == pytest.approx(10)
     assert await rate([i // 2 / 5 + i % 2 / 100_000 for i in range(100)]) == pytest.approx(10, rel=0.1)
+
+
+class AtOnce:
+    """A judge that is never late: a row that is complete is looked at where it stands."""
+
+    def __init__(
+        self, name: str, analyse: Analyse, presses: Callable[[Decision], bool], urgent: Callable[[], None]
+    ) -> None:
+        self._analyse, self._presses, self._urgent = analyse, presses, urgent
+        self._waiting: list[Frame] = []
+        self._found: list[Verdict] = []
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def offer(self, frame: Frame, together: int = 1) -> None:
+        self._waiting.append(frame)
+        if len(self._waiting) < together:
+            return
+        for one in self._waiting:
+            verdict = self._analyse(one)
+            self._found.append((one, verdict))
+            if self._presses(verdict):
+                self._urgent()
+        self._waiting.clear()
+
+    def verdicts(self) -> list[Verdict]:
+        found, self._found = self._found, []
+        return found
+
+    def forget(self) -> None:
+        self._waiting.clear()
+
+    def close(self) -> None:
+        self.forget()
+
+
+async def test_an_event_that_lasts_anyhow_is_looked_at_half_as_often_but_not_towards_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The detector may not lose what it follows, and an event ends where one that is always looked at would."""
+    looks: list[int] = []  # tenths of a second
+
+    class Played:
+        label = "played"
+
+        async def run(self, publish: Publish) -> None:
+            for i in range(300):
+                publish(frame(i, i / 10))
+                await asyncio.sleep(0)
+
+    def analyse(picture: Frame) -> Decision:
+        looks.append(picture.index)
+        return MOVING if 50 <= picture.index <= 200 else Decision(False)
+
+    monkeypatch.setattr("agent.pipeline.Judge", AtOnce)
+    sink = Silent()
+    pipeline = Pipeline("porch", Played(), [sink], analyse=analyse)
+    run = asyncio.create_task(pipeline.run())
+    await pipeline.ended.wait()
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    gaps = {a: b - a for a, b in itertools.pairwise(looks)}
+    assert {gap for at, gap in gaps.items() if at < 48} == {2}
+    assert {gap for at, gap in gaps.items() if 60 <= at < 200} == {4}
+    assert {gap for at, gap in gaps.items() if at >= 232} == {2}, "two seconds before its end all is as before it"
+    [closed] = [r for r in sink.records if r["state"] == "closed"]
+    assert (closed["why"], closed["end_ns"]) == ("quiet", frame(250, 25.0).wall_ns)
