@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -46,9 +47,13 @@ text_right
 
 @contextmanager
 def started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+    """Its spool, if it has one, is beside the log: the one of an agent of this machine is not touched."""
+    own = os.environ | {"XDG_STATE_HOME": str(log.parent / "state")}
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=own) as process:
         try:
             yield process
+            if process.poll() is not None:
+                raise RuntimeError(f"{log.name}: the program ended by itself:\n{log.read_text()}")
         finally:
             process.terminate()
             try:
