@@ -16,16 +16,29 @@ from tests.faults import planted
 from tests.faults.agent import CAMERA, TOKEN
 
 
+def names(cameras: int) -> list[str]:
+    return [CAMERA] if cameras == 1 else [f"cam{i}" for i in range(cameras)]
+
+
+class Furnished(CameraServer):
+    """Has its cameras before it listens."""
+
+    names: list[str]
+
+    async def _open(self) -> None:
+        await super()._open()
+        for name in self.names:
+            if self._cameras.get(name) is None:
+                await self._cameras._put(CameraRow(name, 1, "", sha(TOKEN), None, "{}"))
+
+
 async def serve(a: argparse.Namespace) -> None:
     until = asyncio.Event()
     for s in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(s, until.set)
-    server = CameraServer(ServerSettings(store=a.store, port=a.port, host=a.host), notes={})
+    server = Furnished(ServerSettings(store=a.store, port=a.port, host=a.host), notes={})
+    server.names = names(a.cameras)
     await server.start()
-    for i in range(a.cameras):
-        name = CAMERA if not i else f"{CAMERA}-{i}"
-        if server._cameras.get(name) is None:
-            await server._cameras._put(CameraRow(name, 1, "", sha(TOKEN), None, "{}"))
     try:
         await until.wait()
     finally:

@@ -16,8 +16,9 @@ from agent.outbox import MemoryOutbox
 from agent.sinks import Feed
 from agent.sinks.websocket import WebSocketSink
 from agent.supervise import Health, supervise
-from tests.faults.agent import CAMERA, TOKEN
+from tests.faults.agent import TOKEN
 from tests.faults.rig import rig
+from tests.faults.server import names
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 CAMERAS, SIZE = 100, 60_000
@@ -44,7 +45,7 @@ async def test_a_fleet(tmp_path: Path) -> None:
         one.args["server"] = ["--cameras", str(CAMERAS)]
         one.start("server")
         await asyncio.to_thread(one.listening)
-        boxes = [Measured(CAMERA if not i else f"{CAMERA}-{i}") for i in range(CAMERAS)]
+        boxes = [Measured(name) for name in names(CAMERAS)]
         healths = [Health() for _ in boxes]
         ups: list[float] = []
 
