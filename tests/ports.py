@@ -25,3 +25,20 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def held_port() -> tuple[int, socket.socket]:
+    """A free port that nobody else is given while the socket is open; servers that reuse addresses can listen there.
+
+    For a server that is killed and started again: in between the port would be free for others.
+    """
+    while True:
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port = free_port()
+        try:
+            held.bind(("127.0.0.1", port))
+        except OSError:
+            held.close()
+            continue
+        return port, held

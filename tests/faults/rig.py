@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.faults.agent import promised
 from tests.faults.verdict import verdict
-from tests.ports import free_port
+from tests.ports import held_port
 
 ROOT = Path(__file__).parents[2]
 SHUTDOWN = (2 << 30) | (4 << 16) | (ord("X") << 8) | 125  # EXT4_IOC_SHUTDOWN
@@ -39,7 +39,7 @@ class Rig:
         self.args: dict[str, list[str]] = {"agent": [], "server": []}
         self.env: dict[str, dict[str, str]] = {"agent": {}, "server": {}}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.port = free_port()
+        self.port, self._held = held_port()
         self.target = self.port
 
     def _command(self, who: str) -> list[str]:
@@ -108,6 +108,7 @@ class Rig:
     def end(self) -> None:
         for who in self.processes:
             self.kill(who)
+        self._held.close()
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def test_the_two_judges_agree_on_a_planted_loss(tmp_path: Path) -> None:
     with rig(tmp_path, server="ack-early") as one:
         one.args["agent"] = ["--way", "http"]
         killed(one, 10)
-        one.drain(30)
+        one.drain(10)
         one.kill("server")  # it may be storing still what it acknowledged
         by_oracle, found = one.judge(), fsck(one)
     names = ("promised", "stored", "dup", "torn", "wrong")

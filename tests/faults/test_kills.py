@@ -57,6 +57,13 @@ def test_a_kill_at_every_file_call(killpoint: Path, tmp_path: Path, side: str) -
     )
 
 
+@pytest.mark.parametrize(("side", "every"), [("agent", 5), ("server", 36)])
+def test_a_kill_at_file_calls_of_the_whole_program(killpoint: Path, tmp_path: Path, side: str, every: int) -> None:
+    found = points(killpoint, side, tmp_path, "--every", str(every), of="whole")
+    assert found["n_bad"] == 0, found
+    assert int(str(found["killed"])) >= 30
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("side", ["agent", "server"])

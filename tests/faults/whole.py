@@ -32,7 +32,7 @@ from agent.server.app import CameraServer
 from tests.faults import agent, planted, server
 from tests.faults.points import HOW, fork
 from tests.faults.verdict import verdict
-from tests.ports import free_port
+from tests.ports import held_port
 
 ITEMS = 12
 STUCK_S = 60.0
@@ -114,7 +114,7 @@ class Pair:
         self.folder = folder
         self.ledger = folder / "ledger"
         self.ledger.touch()
-        self.port = free_port()
+        self.port, self.held = held_port()
         self.broken = brk
         self.lives: dict[str, Life] = {}
 
@@ -165,6 +165,7 @@ class Pair:
     def close(self) -> None:
         for life in self.lives.values():
             life.end()
+        self.held.close()
 
 
 def once(folder: Path, side: str, point: Point, brk: dict[str, str]) -> tuple[list[str], list[str]]:
