@@ -91,11 +91,30 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
     return result;
 }
 
+/* Dies with the first part and half of the second one written. */
+static void torn(int fd, const struct iovec *parts, off64_t at) {
+    struct iovec some[2] = {parts[0], {parts[1].iov_base, parts[1].iov_len / 2}};
+    ssize_t (*real)(int, const struct iovec *, int, off64_t) = dlsym(RTLD_NEXT, "pwritev64");
+    real(fd, some, 2, at);
+    raise(SIGKILL);
+}
+
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t at) {
     REAL(pwritev64);
     int now = hit(__func__, under_fd(fd));
     if (now && die_how == 0) raise(SIGKILL);
-    ssize_t result = now && die_how == 2 && count > 1 ? real(fd, parts, 1, at) : real(fd, parts, count, at);
+    if (now && die_how == 2 && count > 1) torn(fd, parts, at);
+    ssize_t result = real(fd, parts, count, at);
+    if (now) raise(SIGKILL);
+    return result;
+}
+
+ssize_t pwritev64v2(int fd, const struct iovec *parts, int count, off64_t at, int flags) {
+    REAL(pwritev64v2);
+    int now = hit(__func__, under_fd(fd));
+    if (now && die_how == 0) raise(SIGKILL);
+    if (now && die_how == 2 && count > 1) torn(fd, parts, at);
+    ssize_t result = real(fd, parts, count, at, flags);
     if (now) raise(SIGKILL);
     return result;
 }

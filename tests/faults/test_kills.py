@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -66,10 +67,18 @@ def test_a_kill_at_file_calls_of_the_whole_program(killpoint: Path, tmp_path: Pa
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("side", ["agent", "server"])
-def test_a_kill_at_every_file_call_of_the_whole_program(killpoint: Path, tmp_path: Path, side: str) -> None:
+@pytest.mark.parametrize(
+    ("side", "files"), [("agent", ["#-head.seg", "mark.tmp"]), ("server", ["incoming/#", "index.db-wal"])]
+)
+def test_a_kill_at_every_file_call_of_the_whole_program(
+    killpoint: Path, tmp_path: Path, side: str, files: list[str]
+) -> None:
     found = points(killpoint, side, tmp_path, of="whole")
     print(side, found)
+    written = [kind for kind in cast(dict[str, int], found["hit"]) if "write" in kind]
+    assert all(any(kind.endswith(name) for kind in written) for name in files), (
+        "it writes by a call that is not watched"
+    )
     assert found["n_bad"] == 0 and found["never_hit"] == [], found
     tried = int(str(found["tried"]))
     assert tried == 3 * (int(str(found["calls"])) + int(str(found["at_the_end"]))) > 100
