@@ -225,8 +225,9 @@ class Agent:
         cameras = [asyncio.create_task(p.run(), name=p.name) for p in self.pipelines]
         minder = asyncio.create_task(self._mind())
         ending = asyncio.create_task(self._over(until))
+        failing = [asyncio.create_task(self.server.failure())] if self.server else []
         try:
-            pending: set[asyncio.Task[Any]] = {*cameras, minder, ending}
+            pending: set[asyncio.Task[Any]] = {*cameras, minder, ending, *failing}
             while ending in pending and any(c in pending for c in cameras):
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -234,9 +235,9 @@ class Agent:
         finally:
             self.notifier.stopping()
             await asyncio.gather(*(p.stop() for p in self.pipelines))
-            for task in (*cameras, minder, ending):
+            for task in (*cameras, minder, ending, *failing):
                 task.cancel()
-            await asyncio.gather(*cameras, minder, ending, return_exceptions=True)
+            await asyncio.gather(*cameras, minder, ending, *failing, return_exceptions=True)
 
     async def close(self) -> None:
         """What waits stays in the spools."""

@@ -72,9 +72,13 @@ async def serve(settings: ServerSettings, until: asyncio.Event, announce: Callab
         announce(server)
         notifier.ready()
         give_back()
-        feeding = asyncio.create_task(_feed(notifier))
-        await until.wait()
-        feeding.cancel()
+        feeding, failing = asyncio.create_task(_feed(notifier)), asyncio.create_task(server.failure())
+        ended = asyncio.create_task(until.wait())
+        done, rest = await asyncio.wait({failing, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (*rest, feeding):
+            task.cancel()
+        for task in done:
+            task.result()
     finally:
         notifier.stopping()
         await server.close()

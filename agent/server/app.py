@@ -100,6 +100,8 @@ class CameraServer:
         self._courier: Courier | None = None
         self.ftp_port: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._broken = asyncio.Event()
+        self._bug: BaseException | None = None
 
     async def start(self) -> list[str]:
         """Open the store and listen; returns the page's addresses, the nearest first.
@@ -153,6 +155,7 @@ class CameraServer:
                 await self._ftp.close()
             await self._puller.close()
             await self._desk.close()
+            await self._cameras.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._port is not None:
@@ -162,6 +165,12 @@ class CameraServer:
         if self._lock is not None:
             self._lock.close()
         self._port = self._runner = self._archive = self._lock = None
+
+    async def failure(self) -> None:
+        """Raise the bug that ended something which goes on as long as the server; wait for it, for ever as a rule."""
+        await self._broken.wait()
+        assert self._bug is not None
+        raise self._bug
 
     def local_sink(self) -> LocalSink:
         """The way in for an agent in this process; may be made before `start`."""
@@ -365,7 +374,14 @@ class CameraServer:
     def _spawn(self, job: Any) -> None:
         task = asyncio.create_task(job)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (e := task.exception()) is not None:
+            log.error("a part of the server ended", exc_info=e)
+            self._bug = self._bug or e
+            self._broken.set()
 
 
 async def _health(_: web.Request) -> web.Response:

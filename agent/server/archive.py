@@ -23,8 +23,9 @@ from agent.frame import Codec, Item, ItemType
 from agent.server import ledger, past, sqlite
 from agent.server.ballast import Ballast
 from agent.server.digest import Contents, inspect
+from agent.server.erasure import Erasure
 from agent.server.eventlog import note_item
-from agent.server.index import DamagedError, OpenIndex, Rows, Table, UnavailableError
+from agent.server.index import DamagedError, OpenIndex, Rows, UnavailableError
 from agent.server.index.rows import Dropped, ItemRow
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ SUFFIX = {ItemType.STILL: "jpg", ItemType.CLIP: "clip", ItemType.EVENT: "json"}
 ITEMS_PER_DIR = 1000
 INCOMING = "incoming"
 GOING = "~"  # in the name of an empty file there: of this item, the file may be gone and the row not yet
+_GOING = re.compile(r"([a-z0-9-]{1,63})~([0-9a-f]{16})~(\d{1,19})\Z")
 MIN_FREE_BYTES = 64 * 1024 * 1024
 DAY_NS = 86_400_000_000_000
 
@@ -99,6 +101,7 @@ class Archive:
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
             (root / INCOMING).mkdir(exist_ok=True, mode=0o700)
             self.index = open_index(root, durable=durable)
+            self._erasure = Erasure(root, self.index, f"{INCOMING}/{{}}{GOING}*")
             if durable:
                 for folder in (root, root.parent):
                     sync_folder(folder)
@@ -120,6 +123,11 @@ class Archive:
         """Have the room that the next start needs if the disk is full then."""
         if self._durable:
             self.ballast.take(self.room_bytes())
+
+    async def finish_erasures(self) -> None:
+        """Finish those that a crash cut short, and whose rows are gone already."""
+        await asyncio.to_thread(self._erasure.clear)
+        await self._erasure.scrub()
 
     def clear_incoming(self) -> None:
         """Remove what a crash cut short, which was never acknowledged; for who holds the store's lock."""
@@ -261,14 +269,18 @@ class Archive:
     async def delete(self, keys: Sequence[Key]) -> int:
         """Delete these items with their files; returns how many were there."""
         gone = await self.index.write(lambda rows: sum(self._delete(rows, key) for key in keys))
-        for key in keys:
-            self._going(key).unlink(missing_ok=True)
+        await asyncio.to_thread(self._gone, keys)
         return gone
 
     async def finish_deletions(self) -> int:
         """Delete the rows of files that went before a crash, or before a commit for which the disk had no room."""
-        names = [p.name.split(GOING) for p in (self.root / INCOMING).iterdir() if GOING in p.name]
-        return await self.delete([(camera, spool, int(seq)) for camera, spool, seq in names]) if names else 0
+        names = (_GOING.match(name) for name in await asyncio.to_thread(os.listdir, self.root / INCOMING))
+        keys = [(match[1], match[2], int(match[3])) for match in names if match]
+        return await self.delete(keys) if keys else 0
+
+    def _gone(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            self._going(key).unlink(missing_ok=True)
 
     def _going(self, key: Key) -> Path:
         return self.root / INCOMING / GOING.join(map(str, key))
@@ -290,24 +302,9 @@ class Archive:
         return True
 
     async def erase(self, camera: str) -> None:
-        """Delete everything of a camera, so that neither its name nor its bytes are found in the store's files."""
-
-        def run(rows: Rows) -> None:
-            of_cameras: tuple[Table[Any], ...] = (
-                *(rows.items, rows.events, rows.settled, rows.dropped, rows.past, rows.notes),
-                *(rows.grants, rows.links, rows.tokens, rows.shares),
-            )
-            for table in of_cameras:
-                table.remove(camera=camera)
-            for folder in ("items", "parts"):
-                shutil.rmtree(self.root / folder / camera, ignore_errors=True)
-            for path in (self.root / INCOMING).glob(f"{camera}{GOING}*"):
-                path.unlink(missing_ok=True)
-            rows.erasing.remove(camera=camera)
-
+        """Delete everything of a camera for which a row of `erasing` says so (`agent.server.erasure`)."""
         if NAME.match(camera):
-            await self.index.write(run)
-            await self.index.scrub()
+            await self._erasure.erase(camera)
 
 
 def unusable(root: Path, e: UnavailableError) -> UsageError:

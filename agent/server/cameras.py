@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from agent.server.index.rows import CameraRow, Erasing, Fact, Gone
 from agent.server.news import News
 
 __all__ = ["Camera", "CameraSettings", "Cameras", "Keys"]
+
+log = logging.getLogger(__name__)
 
 GONE_NS = 30 * 86_400_000_000_000
 MAX_CAMERAS = 20_000
@@ -56,6 +59,9 @@ class Cameras:
         self._gone: set[bytes] = set()
         self._salt = b""
         self._closers: dict[str, set[Close]] = {}
+        self._unerased: set[str] = set()  # deleted, and something of them may be left
+        self._erasures: dict[str, asyncio.Task[None]] = {}
+        self._seen: int | None = None
         self._changing = asyncio.Lock()
         self.on_change: Callable[[Camera], object] = lambda camera: None
 
@@ -73,9 +79,11 @@ class Cameras:
         for row in there:
             self._take(row)
         self._gone = {g.hash for g in gone}
-        for left in erasing:
-            await self._archive.erase(left.camera)
+        self._unerased = {left.camera for left in erasing}
+        await self._archive.finish_erasures()
         await self.end_due()
+        for name in list(self._unerased):
+            await self._erased(name)
 
     @property
     def store_id(self) -> str:
@@ -104,6 +112,7 @@ class Cameras:
         a name that is not 1 to 63 of a-z, 0-9 and '-', and for one that is taken and not to be renewed.
         """
         _check_name(name)
+        await self._erased(name)
         async with self._changing:
             if (there := self._cameras.get(name)) is not None:
                 if there.account != account:
@@ -112,7 +121,7 @@ class Cameras:
                     raise UsageError(f"there is a camera '{name}' already")
                 elif settings is None:
                     settings = there.settings
-            if len(self._cameras) >= MAX_CAMERAS:
+            if name not in self._cameras and len(self._cameras) >= MAX_CAMERAS:
                 raise UsageError(f"this server has {MAX_CAMERAS} cameras already")
             keys = Keys(name, secrets.token_urlsafe(32), f"cam-{_letters(8)}", _letters(20))
             chosen = (settings or CameraSettings()).dumps()
@@ -123,6 +132,7 @@ class Cameras:
     async def local(self, name: str) -> Camera:
         """The camera of an agent in this process, made when it is new; nobody can upload to it."""
         _check_name(name)
+        await self._erased(name)
         async with self._changing:
             if name not in self._cameras:
                 await self._put(CameraRow(name, 1, "", None, None, "{}"))
@@ -174,20 +184,54 @@ class Cameras:
 
     async def remove(self, name: str) -> None:
         """End its sessions, erase its rows and files; only salted hashes of its keys stay, for 30 days."""
+        await self._dismiss(name)
+        await self._erased(name)
+
+    async def _dismiss(self, name: str) -> None:
+        """It is no more, whatever of it is still to be erased."""
         async with self._changing:
             if (row := self._rows.get(name)) is None:
                 return
             await self._archive.index.write(lambda rows: self._forget(rows, row, erase=True))
             self._gone |= set(self._tombstones(row))
+            self._unerased.add(name)
             self._drop(name)
-            await self._archive.erase(name)
+
+    async def _erased(self, name: str) -> None:
+        """Erase what is left of a deleted camera; who comes while that goes on waits for it. Raises as the archive."""
+        while name in self._unerased:
+            await asyncio.shield(self._erasing(name))
+
+    def _erasing(self, name: str) -> asyncio.Task[None]:
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._erasures[name]
+            if not task.cancelled() and (e := task.exception()) is not None:
+                log.warning("a deleted camera is not erased yet: %s", e)
+
+        if name not in self._erasures:
+            self._erasures[name] = asyncio.create_task(self._erase(name))
+            self._erasures[name].add_done_callback(ended)
+        return self._erasures[name]
+
+    async def _erase(self, name: str) -> None:
+        await self._archive.erase(name)
+        self._unerased.discard(name)
+
+    async def close(self) -> None:
+        """Leave erasures that go on for the next start."""
+        for task in list(self._erasures.values()):
+            task.cancel()
+        await asyncio.gather(*self._erasures.values(), return_exceptions=True)
 
     async def end_due(self) -> None:
-        """End the cameras whose time is over, also while the server was down: erase them, or end their ways in."""
+        """End the cameras whose time is over, also while the server was down: erase them, or end their ways in.
+
+        Begins to erase also what is left of others.
+        """
         now = self._clock.wall_ns()
         for camera in [c for c in self._cameras.values() if c.ended(now)]:
             if camera.settings.at_end == "burn":
-                await self.remove(camera.name)
+                await self._dismiss(camera.name)
                 continue
             async with self._changing:
                 row = self._rows.get(camera.name)
@@ -197,6 +241,8 @@ class Cameras:
                 self._gone |= set(self._tombstones(row))
                 self._close_sessions(camera.name, DELETED, "camera ended")
                 self._adopt(_keyless(row))
+        for name in self._unerased:
+            self._erasing(name)
 
     def _tombstones(self, row: CameraRow) -> list[bytes]:
         return [self._salted(h) for h in (row.token_hash, row.password_hash) if h is not None]
@@ -214,6 +260,7 @@ class Cameras:
 
     def _drop(self, name: str) -> None:
         camera = self._cameras.pop(name)
+        camera.gone = True
         self._logins.pop(self._rows.pop(name).login, None)
         self._close_sessions(name, DELETED, "camera deleted")
         self._news.tell("camera", {"name": name, "state": "deleted"})
@@ -221,10 +268,16 @@ class Cameras:
 
     async def refresh(self) -> None:
         """Notice what another process (`virtual add`, `virtual delete`) did to the index."""
-
         async with self._changing:
-            known, gone = await self._archive.index.read(lambda rows: (rows.cameras.find(), rows.gone.find()))
+            version = await self._archive.index.foreign_version()
+            if version == self._seen:
+                return
+            known, gone, erasing = await self._archive.index.read(
+                lambda rows: (rows.cameras.find(), rows.gone.find(), rows.erasing.find())
+            )
+            self._seen = version
             self._gone = {g.hash for g in gone}
+            self._unerased |= {left.camera for left in erasing}
             there = {row.name: row for row in known}
             for name in [n for n in self._cameras if n not in there]:
                 self._drop(name)

@@ -210,5 +210,5 @@ async def test_an_erased_camera_leaves_no_name_in_a_deletion_that_was_cut_short(
 
     with pytest.raises(Crash):
         await rig.archive.index.write(crash)
-    await rig.archive.erase("porch")
+    await rig.cameras.remove("porch")
     assert list((rig.archive.root / INCOMING).iterdir()) == []

@@ -11,7 +11,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,7 @@ class HttpIngest:
         self._running: Counter[str] = Counter()
         self._big = asyncio.Semaphore(BIG_AT_ONCE)
         self._locks: dict[Key, asyncio.Lock] = {}
+        self._asking: Counter[Key] = Counter()  # how many have a lock, or wait for it
 
     def add_to(self, routes: Routes) -> None:
         for method, path, handler in (
@@ -129,6 +130,10 @@ class HttpIngest:
                 return Refused(400, "cut", "the body was cut off").response()  # nobody is there to read it
             except TooMany:
                 return Refused(429, "busy", "too many unfinished uploads of this camera").response()
+            except FileNotFoundError:
+                if not camera.gone:
+                    raise
+                return Refused(410, Outcome.GONE.value, _TOLD[Outcome.GONE]).response()
             except OSError as e:
                 if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EMFILE):
                     raise
@@ -136,6 +141,11 @@ class HttpIngest:
                 return Refused(507, "full", _TOLD[Outcome.FULL]).response()
             finally:
                 self._running[camera.name] -= 1
+                if not self._running[camera.name]:
+                    del self._running[camera.name]
+                if camera.gone and "spool" in request.match_info:
+                    with suppress(Refused):
+                        self._parts.forget(_key(request))
 
         return run
 
@@ -248,12 +258,14 @@ class HttpIngest:
     async def _alone(self, key: Key) -> AsyncIterator[None]:
         """One part of an item at a time."""
         lock = self._locks.setdefault(key, asyncio.Lock())
+        self._asking[key] += 1
         try:
             async with lock:
                 yield
         finally:
-            if not lock.locked():
-                self._locks.pop(key, None)
+            self._asking[key] -= 1
+            if not self._asking[key]:
+                del self._asking[key], self._locks[key]
 
 
 def repr_digest(sha256: bytes) -> str:

@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,12 @@ class Parts:
 
     def drop(self, key: Key) -> None:
         self.path(key).unlink(missing_ok=True)
+
+    def forget(self, key: Key) -> None:
+        """The camera was deleted meanwhile: what a request began of it since then goes, too."""
+        self.drop(key)
+        with suppress(OSError):  # it is not there, or another request's part is
+            self.path(key).parent.rmdir()
 
     def _make_room(self, path: Path) -> None:
         """The folder, with a place free in it: what nobody continues goes, then what waits longest."""

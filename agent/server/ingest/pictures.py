@@ -259,7 +259,9 @@ class Desk:
     def of(self, camera: Camera) -> Pictures:
         known = self._of.get(camera.name)
         if known is None or known.camera is not camera:
-            known = self._of[camera.name] = Pictures(camera, self._intake, self._clock, self._judges)
+            known = Pictures(camera, self._intake, self._clock, self._judges)
+            if not camera.gone:
+                self._of[camera.name] = known
         return known
 
     def forget(self, name: str) -> None:

@@ -27,7 +27,7 @@ class Mail:
     async def send(self, note: Note) -> None:
         try:
             await asyncio.to_thread(self._send, self._message(note))
-        except (smtplib.SMTPException, OSError) as e:
+        except (smtplib.SMTPException, OSError, UnicodeError) as e:  # smtplib sends logins and names in ASCII only
             raise TransientError(f"{self._settings.host}: {type(e).__name__}") from None
 
     def _message(self, note: Note) -> EmailMessage:
