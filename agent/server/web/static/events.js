@@ -8,7 +8,10 @@ let older = null, camera = "", onOpen = () => {}, onChange = () => {};
 class Card {
   constructor(event) {
     this.image = el("img", { alt: "", loading: "lazy", decoding: "async", hidden: true });
-    this.image.addEventListener("error", () => { this.image.hidden = true; });
+    this.image.addEventListener("error", () => {
+      this.image.hidden = true;
+      this.image.removeAttribute("src"); // the next news of the event, or its end, tries again
+    });
     this.length = el("span", { class: "length" });
     this.now = el("span", { class: "pill move" }, "happening now");
     this.when = el("span", { class: "when" });
