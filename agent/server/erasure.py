@@ -83,7 +83,7 @@ class Erasure:
         away.mkdir(exist_ok=True, mode=0o700)
         with suppress(FileNotFoundError):
             os.rename(self._root / folder / camera, away / secrets.token_hex(8))
-            rows.dirs |= {self._root, self._root / folder, away}
+            rows.dirs |= {str(self._root), str(self._root / folder), str(away)}
 
 
 def _some(table: Table[Any], number: str, camera: str) -> bool:
