@@ -17,6 +17,7 @@ from agent.media import wire
 from agent.server import app
 from agent.server.app import CameraServer, ServerSettings
 from agent.server.ballast import NAME
+from tests.faults.agent import promised
 from tests.faults.rig import Rig, no_plug, rig
 from tests.server.agents import Uplink, Uplinks
 from tests.server.conftest import connect as connect
@@ -174,14 +175,17 @@ def test_an_agent_starts_on_a_full_disk_and_goes_on_when_there_is_room(tmp_path:
     with rig(tmp_path, spool=disk / "spool") as one:
         begun(one, disk, "agent")
         one.start("agent")
-        said = one._log("agent")
-        for _ in range(600):
-            if "items wait in memory" in said.read_text():
+        before, said = promised(one.ledger), one._log("agent")
+        for _ in range(600):  # its items wait in memory, or take the places of those that arrived
+            if "items wait in memory" in said.read_text() or promised(one.ledger) > before + 20:
                 break
             time.sleep(0.1)
-        assert one.alive("agent") and "items wait in memory" in said.read_text()
+        else:
+            raise AssertionError("it did nothing")
+        assert one.alive("agent")
         (disk / "somebody's").unlink()
         one.more(10)
         assert one.drain(), "not everything arrived"
         found = one.judge()
-    assert found["ok"] and found["told"] == 0 and found["promised"] >= 13, found
+    # A spool of a few blocks that cannot grow gives up its oldest items for new ones: each is declared.
+    assert found["ok"] and found["stored"] + found["told"] == found["promised"] >= 13, found

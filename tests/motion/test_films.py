@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from agent.cli import main
 from agent.commands.motion import motion
 from agent.motion import MotionSettings
 from agent.motion.evaluate import judge
@@ -115,7 +116,7 @@ def test_a_film_that_ends_inside_a_picture_is_judged_to_its_end(tmp_path: Path) 
 def test_what_is_no_film_is_said(tmp_path: Path) -> None:
     (tmp_path / "no.avi").write_bytes(b"nothing of a film")
     for name, says in (("no.avi", "no video that can be read"), ("away.avi", "no such clip")):
-        out = CliRunner().invoke(motion, [str(tmp_path / name)])
+        out = CliRunner().invoke(main, ["motion", str(tmp_path / name)])
         assert out.exit_code == 66
         assert says in out.output
 
