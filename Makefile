@@ -29,7 +29,7 @@ format: $(VENV)/dev.stamp
 bench: $(VENV)/test.stamp
 	@$(BIN)/python -m bench $(ARGS)
 
-# Hours for a machine of your own: as root, with gcc, e2fsprogs and what ../shared/tools/faults needs.
+# About an hour for a machine of your own: as root, with gcc, e2fsprogs, faketime and what ../shared/tools/faults needs.
 faults: $(VENV)/test.stamp
 	@.ci/prepare
 	@$(BIN)/python -m pytest tests/faults -m 'nightly or not nightly' -rs $(ARGS)
