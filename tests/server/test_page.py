@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, Route, async_playwright
 
+from agent.clock import SystemClock
 from agent.frame import ItemType
 from agent.hub import Hub
 from agent.outbox import MemoryOutbox
 from agent.server.app import CameraServer
 from agent.sinks import Feed
 from agent.sinks.websocket import WebSocketSink
+from agent.supervise import Health, supervise
 from tests.server.pictures import frame, put_event
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -50,9 +52,10 @@ class Agent:
         self.hub = Hub()
         self.sent: dict[int, str] = {}
         url = f"ws://127.0.0.1:{server.port}"
-        sink = WebSocketSink(url=url, token=token)
+        sink, health = WebSocketSink(url=url, token=token), Health()
+        feed = Feed("porch", self.box, self.hub, lambda: health.worked("porch", SystemClock()))
         self._tasks = [
-            asyncio.create_task(sink.run(Feed("porch", self.box, self.hub))),
+            asyncio.create_task(supervise("porch", lambda: sink.run(feed), health)),
             asyncio.create_task(self._film()),
         ]
 
