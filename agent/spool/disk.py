@@ -255,7 +255,8 @@ class Disk:
         return SMALL_BYTES + 2 * self.acks.size + self.tombstones.size
 
     def _make_room(self, want: int) -> None:
-        """On a disk that others have filled the spool does not grow; what is not delivered does not go for them."""
+        """On a disk that others have filled the spool does not grow: what comes takes the place of what all have, else
+        of what is worth least."""
         while why := self._lack(want):
             may = self.room.freed >= want and self.held + want <= self.room.max_bytes
             if may and not self.shelf.first(self._delivered):
