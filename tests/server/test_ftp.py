@@ -21,6 +21,7 @@ import pytest
 from agent.media import clip
 from agent.server.app import CameraServer
 from agent.server.cameras import Keys
+from tests.pictures import jpeg as noisy
 from tests.server.conftest import Start
 from tests.server.pictures import jpeg
 from tests.server.test_ways_in import stored
@@ -96,6 +97,7 @@ def matrix() -> list[tuple[str, ...]]:
         (*curl, "--ftp-create-dirs", "ftp://@H:@P/new/folder/x.jpg"),
         (*curl, "-a", "ftp://@H:@P/x.jpg"),
         (*curl, "-Q", "-RNFR x.tmp", "-Q", "-RNTO x.jpg", "ftp://@H:@P/x.tmp"),
+        (*curl, "-B", "ftp://@H:@P/x.jpg"),
         (*curl, "--ssl-reqd", "ftp://@H:@P/x.jpg"),
         (*curl, "--ssl-reqd", "--tls-max", "1.2", "ftp://@H:@P/x.jpg"),
         # active with TLS is lftp's: curl before 8.0 sends the data in clear then
@@ -103,7 +105,7 @@ def matrix() -> list[tuple[str, ...]]:
     for tls in ("set ftp:ssl-allow no", "set ftp:ssl-force yes; set ftp:ssl-protect-data yes"):
         for mode in ("yes", "no"):
             script = f"set ssl:verify-certificate no; {tls}; set ftp:passive-mode {mode}; set net:timeout 15; "
-            for put in ("put @F -o d/x.jpg", "mput @F"):
+            for put in ("put @F -o d/x.jpg", "mput @F", "put -a @F"):
                 runs.append(("lftp", "-u", "@U,@W", "-p", "@P", "-e", f"{script}{put}; bye", "@H"))
     runs.append(("lftp", "-u", "@U,@W", "-p", "@P", "-e", "set ftp:ssl-allow no; mirror -R @D up; bye", "@H"))
     runs += [
@@ -113,6 +115,7 @@ def matrix() -> list[tuple[str, ...]]:
     login = "user @U @W\nbinary\n"
     runs += [("tnftp", "-n", mode, "@H", "@P", f"<{login}put @F x.jpg\nbye\n") for mode in ("-A", "-p")]
     runs += [("inetutils-ftp", "-n", *mode, "@H", "@P", f"<{login}put @F x.jpg\nbye\n") for mode in ((), ("-p",))]
+    runs.append(("inetutils-ftp", "-n", "@H", "@P", f"<{login}ascii\nput @F x.jpg\nbye\n"))
     return runs
 
 
@@ -138,7 +141,7 @@ async def upload_by(ftp: Ftp, run: tuple[str, ...]) -> None:
     async with asyncio.timeout(40):
         answer = (await process.communicate(said))[0].decode(errors="replace")
     assert process.returncode == 0, answer
-    assert (ftp.picture.read_bytes(), False) in await ftp.stored(), answer
+    assert await ftp.stored() == [(ftp.picture.read_bytes(), False)], answer
 
 
 class Raw:
@@ -266,6 +269,27 @@ async def test_cut_uploads_are_truncated_and_can_be_continued(ftp: Ftp) -> None:
     assert "truncated" in said[0] and "truncated" in said[1]
     parts, kept = (whole[:half], True), (whole, False)
     assert await ftp.stored() == [parts, parts, kept, parts, kept, kept]
+
+
+async def test_what_a_killed_curl_left_is_truncated_and_another_goes_on(ftp: Ftp) -> None:
+    if not shutil.which("curl"):
+        pytest.skip("NO curl: it is NOT tested")
+    whole = noisy(8, 1280, 960)
+    ftp.picture.write_bytes(whole)
+    url = f"ftp://{ftp.keys.login}:{ftp.keys.password}@127.0.0.1:{ftp.port}/x.jpg"
+    curl = ("curl", "-sS", "-T", str(ftp.picture), url)
+    first = await asyncio.create_subprocess_exec(*curl, "--limit-rate", "200k")
+    await asyncio.sleep(1.0)
+    first.kill()
+    await first.wait()
+    async with asyncio.timeout(20):
+        while not (found := await ftp.stored()):
+            await asyncio.sleep(0.05)
+    [(data, truncated)] = found
+    assert truncated and len(data) < len(whole) and whole.startswith(data)
+    second = await asyncio.create_subprocess_exec(*curl, "-C", "-")
+    assert await second.wait() == 0
+    assert await ftp.stored() == [(data, True), (whole, False)]
 
 
 async def test_names_are_hostile_text(ftp: Ftp, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class Commands:
         self._camera: Camera | None = None
         self._cwd = "/"
         self._data = DataPort(ingest, control)
+        self._ascii = True  # until TYPE says otherwise (RFC 959, 5.1)
         self._asked = self._offset = 0  # REST: of this command, of the next one
         self._renaming = ""
 
@@ -176,8 +177,12 @@ class Commands:
     _do_clnt = _do_allo = _do_site = _do_opts
 
     def _do_type(self, argument: str) -> None:
-        good = argument.upper().replace(" ", "") in ("A", "AN", "I", "L8")
-        self._reply(*((200, "Bytes stay as they are.") if good else (504, "A or I.")))
+        form = argument.upper().replace(" ", "")
+        if form in ("A", "AN", "I", "L8"):
+            self._ascii = form.startswith("A")
+            self._reply(200, "As you like.")
+        else:
+            self._reply(504, "A or I.")
 
     def _do_mode(self, argument: str) -> None:
         self._reply(*((200, "Stream.") if argument.upper() == "S" else (504, "S only.")))
@@ -308,7 +313,7 @@ class Commands:
         finally:
             self._control.stop = None
             opening.close()
-        await self._store(path, before + data, ended)
+        await self._store(path, before + (_as_it_was(data) if self._ascii else data), ended)
 
     async def _store(self, path: str, data: bytes, ended: bool) -> None:
         camera = self._camera
@@ -340,3 +345,12 @@ class Commands:
         else:
             self._shelf.cut(path, data)
             self._reply(226 if ended else 426, "Kept as truncated: the picture is not whole.")
+
+
+def _as_it_was(data: bytes) -> bytes:
+    """A picture without the CR that a client puts before each LF in ASCII mode (RFC 959, 3.1.1.1).
+
+    Firmware that says ASCII and sends the picture as it is has LFs without one: that stays.
+    """
+    lines = data.count(b"\r\n")
+    return data.replace(b"\r\n", b"\n") if lines == data.count(b"\n") else data
