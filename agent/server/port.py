@@ -17,7 +17,7 @@ from agent.dispatch.dispatcher import Dispatcher
 from agent.dispatch.http import http_service
 from agent.dispatch.limits import Limits
 from agent.dispatch.listen import Listener, tcp
-from agent.dispatch.matchers import Http, Silence, Tls
+from agent.dispatch.matchers import Answer, Custom, Http, Seen, Silence, Tls
 from agent.dispatch.peek import Route
 from agent.dispatch.records import Record
 from agent.dispatch.services import InProcess, Terminate
@@ -26,6 +26,7 @@ from agent.server.ingest.ftpdata import Claimed
 
 log = logging.getLogger(__name__)
 
+LOGIN = b"USER "
 SECRET_PATH = re.compile(r"(/(?:s|j|setup|invite)/)[^\s'\"]+")
 
 
@@ -33,7 +34,7 @@ class Port:
     """Listens on one address at a time, for a runner that is set up; must be made inside the event loop.
 
     `tls`: what begins with TLS is decrypted, and what is inside goes by the same rules. `ftp`: serves clients that say
-    nothing for a second.
+    nothing for a second, or log in without waiting for a greeting.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Port:
             routes.insert(0, Route("tls", "tls", (Tls(),)))
             services["tls"] = Terminate(tls)
         if ftp is not None:
-            routes.append(Route("ftp", "ftp", (Silence(),)))
+            routes += [Route("ftp", "ftp", (Silence(),)), Route("ftp-early", "ftp", (Custom("USER", _logs_in),))]
             services["ftp"] = InProcess(ftp)
         self._dispatcher = Dispatcher(routes, services, limits=limits, on_record=_log_record)
         self._listeners: list[Listener] = []
@@ -85,6 +86,14 @@ class Port:
     def metrics(self) -> Iterator[str]:
         """Counters of connections in Prometheus' text format."""
         yield from self._dispatcher.counts.lines()
+
+
+def _logs_in(seen: Seen) -> Answer:
+    """FTP's first command, in any case: firmware that feeds `nc` says all at once."""
+    opening = seen.data[: len(LOGIN)].upper()
+    if opening == LOGIN:
+        return Answer.YES
+    return Answer.MORE if LOGIN.startswith(opening) else Answer.NO
 
 
 def _log_record(record: Record) -> None:

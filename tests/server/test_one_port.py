@@ -23,7 +23,10 @@ from tests.server.test_ftp import Ftp, Raw, files, matrix, upload_by
 
 __all__ = ["files"]
 
-QUICK = [r for r in matrix() if "-Q" not in r and ("curl" not in r or "-P" not in r)][::3]
+IMPLICIT = (
+    ("curl", "-sS", "-m", "20", "-k", "-u", "@U:@W", "-T", "@F", "ftps://@H:@P/x.jpg"),
+    ("lftp", "-u", "@U,@W", "-e", "set ssl:verify-certificate no; set net:timeout 15; put @F; bye", "ftps://@H:@P"),
+)
 
 
 @pytest.fixture
@@ -42,15 +45,23 @@ async def ftp(start: Start, files: tuple[str, str], tmp_path: Path) -> AsyncIter
         sock.close()
 
 
-def runs() -> list[object]:
-    return [pytest.param(r, marks=[] if r in QUICK else [pytest.mark.nightly]) for r in matrix()]
-
-
-@pytest.mark.parametrize("run", runs(), ids=lambda run: " ".join(run)[:70])
+@pytest.mark.parametrize("run", [*matrix(), *IMPLICIT], ids=lambda run: " ".join(run)[:70])
 async def test_clients_of_the_field(ftp: Ftp, run: tuple[str, ...]) -> None:
     if not shutil.which(run[0]):
         pytest.skip(f"NO {run[0]}: it is NOT tested")
     await upload_by(ftp, run)
+
+
+async def test_who_does_not_wait_for_the_greeting(ftp: Ftp) -> None:
+    """Scripts in firmware make their folder by `nc`, which says everything and closes."""
+
+    def work() -> bytes:
+        with socket.create_connection(("127.0.0.1", ftp.port), timeout=5) as nc:
+            nc.sendall(f"user {ftp.keys.login}\nPASS {ftp.keys.password}\nMKD /x\n".encode())
+            nc.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: nc.recv(1000), b""))
+
+    assert [line[:3] for line in (await asyncio.to_thread(work)).splitlines()] == [b"220", b"331", b"230", b"257"]
 
 
 async def test_uploads_and_pages_from_one_address_do_not_mix(ftp: Ftp) -> None:
