@@ -21,10 +21,11 @@ from agent.memory import give_back
 from agent.server.app import CameraServer, ServerSettings
 from agent.server.archive import Archive, unusable
 from agent.server.camera import Camera, CameraSettings
-from agent.server.cameras import Cameras
+from agent.server.cameras import Cameras, Keys
 from agent.server.catalog import Catalog
 from agent.server.handover import Handover, Pairing, handover
 from agent.server.index import UnavailableError
+from agent.server.ingest.pull import source_of
 from agent.server.news import News
 from agent.server.shares import Shares
 from agent.systemd import Notifier
@@ -32,6 +33,8 @@ from agent.systemd import Notifier
 log = logging.getLogger(__name__)
 
 VIEW_S = 86400
+OWNER = 1
+"""The account of whoever runs the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ async def serve(settings: ServerSettings, until: asyncio.Event, announce: Callab
             task.cancel()
         for task in done:
             task.result()
+        log.info("told to end")
     finally:
         notifier.stopping()
         await server.close()
@@ -99,13 +103,28 @@ class Store:
     archive: Archive
     cameras: Cameras
 
-    async def add(self, name: str, chosen: CameraSettings | None = None) -> Handover:
-        """Make the virtual camera, or give it new keys; everything that its device needs. Raises UsageError."""
+    async def add(self, name: str, chosen: CameraSettings) -> Handover:
+        """Make the virtual camera; everything that its device needs. Raises UsageError, also when there is one."""
+        if chosen.pull is not None:
+            source_of(chosen.pull)
+        if (there := self.cameras.get(name)) is not None and there.account == OWNER:
+            raise UsageError(f"there is a camera '{name}' already; `virtual keys {name}` gives it new keys")
+        return await self._hand_over(await self.cameras.add(name, OWNER, chosen, renew=False))
+
+    async def renew(self, name: str) -> Handover:
+        """The camera's new keys; the old ones end at once. Raises UsageError (66) when there is none."""
+        camera = self._camera(name)
+        if camera.ended(SystemClock().wall_ns()):
+            raise UsageError(f"'{name}' has ended; give it more time on the server's page first")
+        return await self._hand_over(await self.cameras.add(name, camera.account))
+
+    async def _hand_over(self, keys: Keys) -> Handover:
         clock = SystemClock()
-        keys = await self.cameras.add(name, settings=chosen)
-        left_ns = chosen.ends_ns - clock.wall_ns() if chosen and chosen.ends_ns else VIEW_S * 10**9
+        camera = self._camera(keys.name)
+        ends_ns = camera.settings.ends_ns
+        left_ns = ends_ns - clock.wall_ns() if ends_ns else VIEW_S * 10**9
         try:
-            _, view = await Shares(self.archive.index, clock).create(1, keys.name, 0, left_ns / 1e9)
+            _, view = await Shares(self.archive.index, clock).create(camera.account, keys.name, 0, left_ns / 1e9)
             code = await Pairing(self.archive.index, clock).create(keys.name)
         except ValueError as e:
             raise UsageError(f"{keys.name}: {e}") from None
@@ -118,13 +137,18 @@ class Store:
         host = self.settings.host
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
-        return f"{'https' if self.settings.tls_cert else 'http'}://{host}:{self.settings.port}"
+        scheme = "https" if self.settings.tls_cert else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
+
+    def known(self, camera: Camera) -> dict[str, Any]:
+        """What the store knows of it; whether it is connected only the server knows."""
+        return {"name": camera.name, "login": camera.login} | camera.settings.as_json()
 
     async def show(self, name: str) -> dict[str, Any]:
         """What is known of it. Raises UsageError (66) when there is none."""
         camera = self._camera(name)
         stored = await Catalog(self.archive, SystemClock()).stored(name, camera.settings.quota_bytes)
-        return self.cameras.as_json(camera) | {"login": camera.login} | camera.settings.as_json() | {"stored": stored}
+        return self.known(camera) | {"stored": stored}
 
     async def remove(self, name: str) -> None:
         """Erase the virtual camera with its recordings. Raises UsageError (66) when there is none."""

@@ -64,4 +64,4 @@ def rebuild(path: Path | None, store: str | None) -> None:
 
     done = run_async(make(hosted.load(path, None, store).server.store_path))
     click.echo(f"{done.items} items of {done.cameras} cameras; {done.skipped} files skipped")
-    click.echo("agents need new tokens: camera-agent virtual add NAME")
+    click.echo("agents need new tokens: camera-agent virtual keys NAME")

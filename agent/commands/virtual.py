@@ -62,7 +62,30 @@ def virtual_add(
         async with hosted.opened(hosted.load(path, None, store).server, make=True) as opened:
             return await opened.add(name, chosen)
 
-    made = run_async(work())
+    _say(run_async(work()), as_json)
+
+
+@virtual.command("keys")
+@click.argument("name")
+@json_option
+@config_option
+@store_option
+def virtual_keys(name: str, as_json: bool, path: Path | None, store: str | None) -> None:
+    """Give a virtual camera new keys and print them.
+
+    The old ones end at once.
+    """
+    from agent import hosted
+
+    async def work() -> Any:
+        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+            return await opened.renew(name)
+
+    _say(run_async(work()), as_json)
+
+
+def _say(made: dict[str, Any], as_json: bool) -> None:
+    """All that a device needs, for people to copy and paste."""
     if as_json:
         click.echo(json.dumps(made))
         return
@@ -74,12 +97,12 @@ def virtual_add(
         "upload": f"{made['upload_url']}   user {made['login']}   password {made['password']}",
         "mjpeg": f"{made['mjpeg_url']}   (the same user and password)",
         "ftp": f"{ftp['host']} port {ftp['port']}   user {ftp['user']}   password {ftp['password']}" if ftp else "off",
-        "pairing": f"{made['pairing']}   (ten minutes, once)",
+        "pairing": f"{made['pairing']}   (ten minutes, once; ends the token above)",
         "view": made["view_url"],
     }
     for word, text in rows.items():
         click.echo(f"{word:<10} {text}")
-    click.echo("\nTo paste:")
+    click.echo("\nTo paste, whichever fits the device:")
     for text in made["lines"].values():
         click.echo(f"  {text}")
 
@@ -94,7 +117,7 @@ def virtual_list(as_json: bool, path: Path | None, store: str | None) -> None:
 
     async def work() -> list[dict[str, Any]]:
         async with hosted.opened(hosted.load(path, None, store).server) as opened:
-            return [opened.cameras.as_json(c) for c in opened.cameras.all()]
+            return [opened.known(c) for c in opened.cameras.all()]
 
     cameras = run_async(work())
     if as_json:
@@ -122,12 +145,20 @@ def virtual_show(name: str, as_json: bool, path: Path | None, store: str | None)
         click.echo(json.dumps(camera))
         return
     stored = camera["stored"]
-    click.echo(f"camera     {camera['name']}")
-    click.echo(f"ends       {_left(camera['ends_ms']) if camera['ends_ms'] else 'never'}")
-    click.echo(f"at end     {camera['at_end']}")
-    click.echo(f"events by  {camera['events']}")
-    click.echo(f"stored     {stored['events']} event{'s' * (stored['events'] != 1)}, {stored['bytes'] / 1e6:.1f} MB")
-    click.echo(f"quota      {camera['quota_bytes'] or 'none'}")
+    rows = {
+        "camera": camera["name"],
+        "login": camera["login"] or "none",
+        "ends": _left(camera["ends_ms"]).removeprefix("ends ") if camera["ends_ms"] else "never",
+        "at end": camera["at_end"],
+        "events by": camera["events"],
+        "stored": f"{stored['events']} event{'s' * (stored['events'] != 1)}, {_megabytes(stored['bytes'])}",
+        "quota": _megabytes(camera["quota_bytes"]) if camera["quota_bytes"] else "none",
+    }
+    if camera["pull"]:
+        rows["fetched"] = camera["pull"]
+    rows |= {w: f"{camera[k]:g} days" for w, k in (("kept", "retention_days"), ("stills", "stills_days")) if camera[k]}
+    for word, text in rows.items():
+        click.echo(f"{word:<10} {text}")
 
 
 @virtual.command("delete")
@@ -151,3 +182,7 @@ def _left(ends_ms: float) -> str:
     if minutes <= 0:
         return "ended"
     return f"ends in {minutes / 60:.0f} h" if minutes >= 120 else f"ends in {minutes:.0f} min"
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"

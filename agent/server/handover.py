@@ -56,7 +56,7 @@ def handover(keys: Keys, base: str, ftp_port: int | None, pairing: str, view: st
     ftp: FtpPoint | None = None
     if ftp_port is not None:
         ftp = {"host": host, "port": ftp_port, "user": keys.login, "password": keys.password}
-        lines["ftp"] = f"curl -T picture.jpg ftp://{login}@{parts.hostname}:{ftp_port}/"
+        lines["ftp"] = f"curl -T picture.jpg ftp://{login}@{f'[{host}]' if ':' in host else host}:{ftp_port}/"
     return {
         "name": keys.name,
         "token": keys.token,

@@ -34,7 +34,7 @@ class Rebuilt:
 async def rebuild(store: Path) -> Rebuilt:
     """Make `index.db` of the files; raises UsageError where one is there already, or a server runs (73).
 
-    What only the index knew is gone: tokens (`virtual add` gives new ones), accounts, what was declared given up.
+    What only the index knew is gone: tokens (`virtual keys` gives new ones), accounts, what was declared given up.
     The event of a clip is that whose record was the last one opened before it. Digests are those of the files as
     they are now.
     """

@@ -12,7 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agent import hosted
 from agent.clock import SystemClock
+from agent.server.app import ServerSettings
 from agent.server.camera import CameraSettings
 from tests.e2e.product import COMMAND
 from tests.server.agents import Uplinks
@@ -56,6 +58,14 @@ async def test_everything_to_paste_works_as_it_stands(start: Start, connect: Upl
         assert await uplink.closed() == 4401  # the pairing gave the agent a token of its own
         uplink = await connect(server, "porch", paired["token"])
         await who.ask("POST", "/api/v1/cameras", 409, json={"name": "porch"})
+
+
+async def test_addresses_of_version_six_are_written_with_brackets(tmp_path: Path) -> None:
+    settings = ServerSettings(host="::1", store=str(tmp_path / "store"), ftp=True)
+    async with hosted.opened(settings, make=True) as store:
+        made = await store.add("porch", CameraSettings())
+    assert len(made["lines"]) == 5
+    assert all("[::1]:8088" in text for text in (*made["lines"].values(), made["view_url"], made["upload_url"]))
 
 
 async def test_a_camera_ends_although_the_server_was_down(start: Start) -> None:
@@ -139,7 +149,16 @@ async def test_the_commands(tmp_path: Path) -> None:
     shown = json.loads(await run("show", "porch", "--json"))
     assert (shown["quota_bytes"], shown["at_end"]) == (5_000_000_000, "keep")
     assert abs(shown["ends_ms"] / 1000 - time.time() - 86400) < 600
-    assert "To paste:" in await run("add", "yard")
+    said = await run("show", "porch")
+    assert "ends       in 24 h" in said and "quota      5000.0 MB" in said
+    assert "To paste" in await run("add", "yard")
+    assert "`virtual keys porch`" in await run("add", "porch", code=2), "a camera that uploads keeps its keys"
+    renewed = json.loads(await run("keys", "porch", "--json"))
+    assert renewed["token"] != made["token"]
+    assert json.loads(await run("show", "porch", "--json")) == shown | {"login": renewed["login"]}
+    assert [c["name"] for c in json.loads(await run("list", "--json"))] == ["porch", "yard"]
+    assert "on the network" in await run("add", "hall", "--pull", "nonsense", code=2)
+    assert "no virtual camera 'hall'" in await run("keys", "hall", code=66)
     await run("delete", "porch")
     assert "no virtual camera 'porch'" in await run("delete", "porch", code=66)
     assert "cannot name a camera" in await run("add", "../x", code=2)
