@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from playwright.async_api import Page, Route, async_playwright
 
@@ -206,3 +207,61 @@ async def test_event_appears_and_plays(server: CameraServer, page: Page, agent: 
         await page.get_by_text("Save picture").click()
     assert Path(await (await saving.value).path()).read_bytes() == pictures[-1]
     assert complaints == []
+
+
+async def test_what_the_news_told_outlives_an_answer_that_is_older(
+    server: CameraServer, page: Page, agent: Agent
+) -> None:
+    """The list is read again when the news begin; what happens while that answer is on its way must stay."""
+    asked, made, told = 0, asyncio.Event(), asyncio.Event()
+    left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def late(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 3:  # one reading at a time: the late answer has been entered
+            left.set_result(await page.locator(".event.open").count())
+        answer = await route.fetch()
+        if asked == 2:
+            made.set()
+            await told.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/api/v1/events?*", late)
+    await enter(page, server)
+    await asyncio.wait_for(made.wait(), 60)
+    put_event(agent.box, 1, time.time_ns(), close=False)
+    await until(page, "document.querySelector('.event.open img')?.naturalWidth === 160")
+    await server.add_camera("gate")  # which has everything read once more
+    told.set()
+    assert await asyncio.wait_for(left, 60) == 1
+
+
+async def test_a_thumbnail_that_did_not_come_is_asked_for_again(
+    server: CameraServer, page: Page, agent: Agent, viewer: aiohttp.ClientSession
+) -> None:
+    """Also of an event that is over, of which no news will come."""
+    put_event(agent.box, 1, time.time_ns())
+    base, states = server.urls()[0], [""]
+    async with asyncio.timeout(60):
+        while states != ["closed"]:
+            await asyncio.sleep(0.05)
+            async with viewer.get(base + "api/v1/events") as listed:
+                states = [e["state"] for e in (await listed.json())["events"]]
+    items, aside = server.settings.store_path / "items", server.settings.store_path / "aside"
+    answers: list[int] = []
+
+    async def not_there_at_first(route: Route) -> None:
+        early = len(answers) < 2  # the list is read twice when the page opens, and each reading asks, too
+        if early:
+            items.rename(aside)
+        answer = await route.fetch()
+        if early:
+            aside.rename(items)
+        answers.append(answer.status)
+        await route.fulfill(response=answer)
+
+    await page.route("**/thumb.jpg?*", not_there_at_first)
+    await enter(page, server)
+    await until(page, "document.querySelector('.event img')?.naturalWidth === 160")
+    assert answers == [404, 404, 200]

@@ -49,7 +49,7 @@ async function read() {
 }
 
 function tell(event) {
-  if (events.put(event, true) && event.state === "open") $("said").textContent = `Something moves at ${event.camera}`;
+  if (events.tell(event) && event.state === "open") $("said").textContent = `Something moves at ${event.camera}`;
 }
 
 function cameraNews(camera) {

@@ -1,17 +1,17 @@
 // The list of events, newest first; it grows by itself while things happen.
 import { $, api, clock, day, el, pictures, share, span } from "./dom.js";
 
-const PAGE = 48, STALE_MS = 25000;
+const PAGE = 48, STALE_MS = 25000, RETRY_MS = 1000, LAST_RETRY_MS = 60000;
 const cards = new Map();
 let older = null, camera = "", onOpen = () => {}, onChange = () => {};
+let heard = 0; // counts the news: an answer that was asked for before one of them may be older than it
 
 class Card {
-  constructor(event) {
+  constructor() {
     this.image = el("img", { alt: "", loading: "lazy", decoding: "async", hidden: true });
-    this.image.addEventListener("error", () => {
-      this.image.hidden = true;
-      this.image.removeAttribute("src"); // the next news of the event, or its end, tries again
-    });
+    this.retryMs = RETRY_MS;
+    this.image.addEventListener("load", () => { this.retryMs = RETRY_MS; });
+    this.image.addEventListener("error", () => this.retry());
     this.length = el("span", { class: "length" });
     this.now = el("span", { class: "pill move" }, "happening now");
     this.when = el("span", { class: "when" });
@@ -20,16 +20,14 @@ class Card {
       el("span", { class: "thumb" }, this.image, this.length, this.now),
       el("span", { class: "about" }, this.when, this.about));
     this.node = el("li", {}, this.button);
-    this.update(event);
   }
 
-  update(event) {
+  /** Show the event as it was when `asOf` pieces of news had been heard. */
+  update(event, asOf) {
     this.event = event;
+    this.asOf = asOf;
     this.touched = Date.now();
-    if (event.thumb && this.image.getAttribute("src") !== event.thumb) {
-      this.image.src = event.thumb;
-      this.image.hidden = false;
-    }
+    this.picture();
     this.when.textContent = clock(event.start_ms);
     const cut = event.state === "cut" ? " · cut off" : "";
     const what = event.peak ? `${share(event.peak)} of the picture moved` : pictures(event.frames); // uploads by pauses
@@ -39,6 +37,21 @@ class Card {
     this.tick();
     this.button.setAttribute("aria-label",
       `Event of ${event.camera}, ${day(event.start_ms)} ${clock(event.start_ms)}, ${this.length.textContent}`);
+  }
+
+  picture() {
+    if (!this.event.thumb || this.image.getAttribute("src") === this.event.thumb) return;
+    this.image.src = this.event.thumb;
+    this.image.hidden = false;
+  }
+
+  /** The small picture did not come: ask again, later each time; after a minute only news of the event does. */
+  retry() {
+    this.image.hidden = true;
+    this.image.removeAttribute("src");
+    if (this.retryMs > LAST_RETRY_MS) return;
+    setTimeout(() => this.picture(), this.retryMs);
+    this.retryMs *= 2;
   }
 
   tick() {
@@ -52,23 +65,26 @@ const after = (a, b) => a.start_ms > b.start_ms || (a.start_ms === b.start_ms &&
 /** All events shown, newest first. */
 export const shown = () => [...cards.values()].map((c) => c.event).sort((a, b) => (after(a, b) ? -1 : 1));
 
-/** Enter one event, new or known; true when it is new. */
-export function put(event, fresh = false) {
+/** Enter an event that the news tell of; true when it is new. */
+export function tell(event) {
+  heard += 1;
+  const fresh = put(event, heard);
+  if (fresh) cards.get(event.id).node.classList.add("fresh");
+  return fresh;
+}
+
+/** Enter one event, new or known, as it was when `asOf` pieces of news had been heard; true when it is new. */
+function put(event, asOf) {
   if (camera && event.camera !== camera) return false;
   const known = cards.get(event.id);
-  if (known) {
-    const moved = known.event.start_ms !== event.start_ms;
-    known.update(event);
-    if (moved) place(known);
-    onChange(event);
-    return false;
-  }
-  const card = new Card(event);
+  if (known?.asOf > asOf) return false;
+  const card = known ?? new Card();
+  const moved = known?.event.start_ms !== event.start_ms;
+  card.update(event, asOf);
   cards.set(event.id, card);
-  place(card);
-  if (fresh) card.node.classList.add("fresh");
+  if (moved) place(card);
   onChange(event);
-  return true;
+  return !known;
 }
 
 function place(card) {
@@ -92,30 +108,27 @@ function headings() {
 
 function clear(keep) {
   for (const [id, card] of cards) {
-    if (!keep(card.event)) { card.node.remove(); cards.delete(id); }
+    if (!keep(card)) { card.node.remove(); cards.delete(id); }
   }
 }
 
+/** Read a page of the list, the newest or that `before` a place, and enter it; what the news told since then stays. */
+async function read(before = "") {
+  const asOf = heard, of = camera;
+  const page = await api(`/events?limit=${PAGE}${before && `&before=${before}`}${of && `&camera=${of}`}`);
+  if (of !== camera) return; // another choice was made meanwhile, which reads for itself
+  if (!before && !page.events.length) clear((card) => card.asOf > asOf);
+  if (before || older === null || cards.size === 0) older = page.next;
+  for (const event of page.events) put(event, asOf);
+  $("more").hidden = older === null;
+  headings();
+}
+
 /** Read the newest page again, as after a broken line. */
-export async function refresh() {
-  const page = await api(`/events?limit=${PAGE}${camera ? `&camera=${camera}` : ""}`);
-  if (!page.events.length) clear(() => false);
-  if (older === null || cards.size === 0) older = page.next;
-  for (const event of page.events) put(event);
-  $("more").hidden = older === null;
-  headings();
-}
+export const refresh = () => read();
 
-export async function forget(name) {
-  clear((event) => event.camera !== name);
-  headings();
-}
-
-async function more() {
-  const page = await api(`/events?limit=${PAGE}&before=${older}${camera ? `&camera=${camera}` : ""}`);
-  older = page.next;
-  for (const event of page.events) put(event);
-  $("more").hidden = older === null;
+export function forget(name) {
+  clear((card) => card.event.camera !== name);
   headings();
 }
 
@@ -140,7 +153,8 @@ export function tickEvents() {
     card.tick();
     if (Date.now() - card.touched < STALE_MS) continue;
     card.touched = Date.now();
-    api(`/events/${card.event.id}`).then((e) => put(e), () => {});
+    const asOf = heard;
+    api(`/events/${card.event.id}`).then((e) => put(e, asOf), () => {});
   }
 }
 
@@ -153,11 +167,11 @@ export function showFilter(names) {
 
 export function start(handlers) {
   ({ onOpen, onChange } = handlers);
-  $("more").addEventListener("click", more);
+  $("more").addEventListener("click", () => read(older));
   $("filter").addEventListener("change", () => {
     camera = $("filter").value;
     older = null;
     clear(() => false);
-    refresh();
+    read();
   });
 }
