@@ -54,7 +54,7 @@ class Reasons:
                 answer = {"ok": True, "result": ring.since(self._run, self._change)}
             else:
                 answer = {"ok": False, "error": "nobody tells: the camera's agent is not connected"}
-            self.error = "" if answer.get("ok") else str(answer.get("error"))[:200]
+            self.error = "" if answer.get("ok") else answer["error"]
             if answer.get("ok") and isinstance(result := answer.get("result"), dict):
                 self._take(result)
                 self.at_ns = wall_ns()

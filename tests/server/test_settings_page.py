@@ -93,6 +93,7 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         await stranger.get_by_text("No camera yet").wait_for()
         await page.locator("#cameras-list").get_by_role("button", name="Delete").click()
         await page.get_by_text("None yet").wait_for()
+        await page.get_by_text("No links: nobody looks").wait_for()
         assert not (server.settings.store_path / "items" / "porch").exists()
         assert complaints == []
         await browser.close()

@@ -135,6 +135,12 @@ async def test_only_what_changed_is_asked_for_and_nonsense_is_left_out(
     await uplink.send({"t": "done", "id": cmd["id"], "ok": False, "error": "no such command; one of snapshot"})
     told = await asking
     assert "no such command" in told["error"] and len(told["entries"]) == 2, "what was told before stays"
+    for silent in ({}, {"error": None}, {"error": ""}, {"error": 7}):
+        await _past(server)
+        asking = asyncio.create_task(asked(viewer, server))
+        cmd = await uplink.control("cmd")
+        await uplink.send({"t": "done", "id": cmd["id"], "ok": False} | silent)
+        assert (await asking)["error"] == "the agent refuses and does not say why"
 
 
 async def _camera(server: CameraServer, viewer: aiohttp.ClientSession) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from agent.clock import Clock
 
 LIFE_S = 10.0
 MAX_OPEN = 16
+LONGEST_ERROR = 200
 
 
 class Requests:
@@ -43,4 +44,10 @@ class Requests:
         waiting = self._open.get(str(body.get("id")))
         if waiting is not None and not waiting.done():
             ok = body.get("ok") is True
-            waiting.set_result({"ok": ok} | ({"result": body.get("result")} if ok else {"error": body.get("error")}))
+            waiting.set_result({"ok": ok} | ({"result": body.get("result")} if ok else {"error": _error(body)}))
+
+
+def _error(body: dict[str, Any]) -> str:
+    """What a person reads of a `done` that is not ok, also from an agent that does not say why."""
+    error = body.get("error")
+    return error[:LONGEST_ERROR] if isinstance(error, str) and error else "the agent refuses and does not say why"

@@ -81,7 +81,8 @@ async function shares() {
   const { shares: all } = await api("/shares");
   fill("shares-list", all.map((s) => row(s.event ? `${s.camera}, an event` : `${s.camera}, live`,
     [el("span", { class: "muted" }, `until ${when(s.expires_ms)} · opened ${s.views} times`)],
-    button("Revoke", async () => { await api(`/shares/${s.id}`, { method: "DELETE" }); await shares(); }))), "None.");
+    button("Revoke", async () => { await api(`/shares/${s.id}`, { method: "DELETE" }); await shares(); }))),
+    "No links: nobody looks without an account.");
 }
 
 async function people() {
@@ -99,7 +100,8 @@ async function tokens() {
   const { tokens: all } = await api("/tokens");
   fill("tokens-list", all.map((t) => row(t.name,
     [el("span", { class: "muted" }, `${t.scope === "read" ? "may look" : "may do everything"}${t.camera ? ` at ${t.camera}` : ""} · until ${when(t.expires_ms)}`)],
-    button("Revoke", async () => { await api(`/tokens/${t.id}`, { method: "DELETE" }); await tokens(); }))), "None.");
+    button("Revoke", async () => { await api(`/tokens/${t.id}`, { method: "DELETE" }); await tokens(); }))),
+    "No tokens: no program uses your account.");
 }
 
 const start = attempt(async () => {
