@@ -114,6 +114,16 @@ class Console:
         self._line = line
         self._write(self._out, "\r\x1b[K" + line)
 
+    def damaged(self, c: Counters, looked: int, bad: int) -> None:
+        """What came, when not all of it could be looked at."""
+        came = f"{count(c.frames, 'picture')} came, {c.frame_bytes / 1e6:.1f} MB; {looked} looked at for motion"
+        if c.undecodable == looked:
+            self.say(f"{came}, and none of them could be decoded: nothing was seen")
+        elif bad == looked:
+            self.say(f"{came}, and all of them were damaged: nothing can be seen in them reliably")
+        else:
+            self.say(f"{came}, {bad} of them damaged")
+
     def goodbye(self, seconds: float, c: Counters, links: int, left: str | None, keep: bool) -> None:
         self.say(
             f"ended after {span(seconds)}   {count(c.events, 'event')}, {c.frames} frames, {c.clip_bytes / 1e6:.1f} MB"

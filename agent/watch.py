@@ -12,6 +12,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -34,6 +35,7 @@ USUAL_PORT = 8088
 FIRST_PICTURE_S = 10.0
 FIND_S = 3.0
 PATIENT_FAILURES = 3
+MANY = 10
 GIB = 1 << 30
 LEFT = (errno.EPIPE, errno.EIO)  # the reader of the pipe, the terminal
 DIRECTORY = "camera-agent-watch-"
@@ -129,10 +131,15 @@ def _repeated(record: logging.LogRecord) -> bool:
 
 
 class Watch:
-    """One session from its first line to its last; `until` set ends it."""
+    """One session from its first line to its last; `until` set ends it.
 
-    def __init__(self, options: WatchOptions) -> None:
+    `damaged` says how many pictures were damaged since it was last asked, though something of them was decoded.
+    """
+
+    def __init__(self, options: WatchOptions, damaged: Callable[[], int] = lambda: 0) -> None:
         self.options = options
+        self._damaged_lately = damaged
+        self._damaged = 0
         self.until = asyncio.Event()
         self._unheard: OSError | None = None
         self.console = Console(options.json, self._gone)
@@ -263,14 +270,25 @@ class Watch:
 
     async def _timer(self) -> None:
         pipeline = self.agent.pipelines[0]
-        ended_said = False
+        ended_said = damage_said = False
         while (left := self._ends - time.monotonic()) > 0:
             self.console.status(pipeline, left, self.server.viewers())
+            looked, bad = self._looked()
+            if bad >= MANY and 2 * bad > looked and not damage_said:
+                damage_said = True
+                self.console.say("most of the camera's pictures are damaged: motion cannot be seen in them")
             if pipeline.ended.is_set() and not ended_said:
                 ended_said = True
                 self.console.say("the film has come to its end; the page stays until the watch ends")
             await asyncio.sleep(min(0.5, left))
         self.until.set()
+
+    def _looked(self) -> tuple[int, int]:
+        """How many pictures were looked at for motion, and how many of these were damaged."""
+        self._damaged += self._damaged_lately()
+        c = self.agent.pipelines[0].counters
+        looked = c.analysed + c.undecodable
+        return looked, min(looked, c.undecodable + self._damaged)
 
     def _key(self, key: str) -> None:
         if key == "q":
@@ -326,11 +344,15 @@ class Watch:
         assert isinstance(outbox, MemoryOutbox)
         seconds = round(time.monotonic() - self._begin, 1)
         left = self.store.left()
+        looked, bad = self._looked()
         data = {
             "seconds": seconds,
             "frames": c.frames,
+            "frame_bytes": c.frame_bytes,
             "lost_frames": c.lost_frames,
             "analysed": c.analysed,
+            "undecodable": c.undecodable,
+            "damaged": bad,
             "events": c.events,
             "clips": c.clips,
             "bytes": c.clip_bytes,
@@ -340,5 +362,7 @@ class Watch:
             "deleted": not left,
         } | ({"error": str(trouble)} if trouble else {})
         self.console.event("watch.ended", self.camera, data, time.time_ns())
+        if bad:
+            self.console.damaged(c, looked, bad)
         if trouble is None:
             self.console.goodbye(seconds, c, self._links, str(self.store.path) if left else None, self.store.keep)

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,6 +55,28 @@ def _keep_stderr_to_ourselves() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
+
+
+def damaged_pictures() -> Callable[[], int]:
+    """Hear what libjpeg says on descriptor 2 from now on; the answer counts the pictures it called damaged lately.
+
+    It says so in one line for each such picture, decodes it nevertheless, and tells nobody in another way. What it
+    skips between a picture and its end does no harm: some webcams send that with each.
+    """
+    heard, told = os.pipe2(os.O_NONBLOCK)  # a pipe that nobody reads is full one day, and takes no more
+    os.dup2(told, 2)
+    os.close(told)
+
+    def lately() -> int:
+        try:
+            return len(_DAMAGED.findall(os.read(heard, 1 << 20)))
+        except BlockingIOError:
+            return 0
+
+    return lately
+
+
+_DAMAGED = re.compile(rb"^(?:Corrupt JPEG data: (?!\d+ extraneous)|Premature end of JPEG)", re.MULTILINE)
 
 
 def log_to_stderr(level: str = "info") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agent.commands.common import duration, log_to_stderr, on_signals, run_async
+from agent.commands.common import damaged_pictures, duration, log_to_stderr, on_signals, run_async
 from agent.commands.password import password_option, with_password
 
 
@@ -56,7 +56,7 @@ def watch(
         options = WatchOptions(
             source=source, for_s=for_s, keep=keep, json=as_json, port=port, local=local, motion=motion
         )
-        watch = Watch(options)
+        watch = Watch(options, damaged_pictures())
         on_signals(watch.until)
         await watch.run()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.media import spoil
 from agent.media.footage import open_footage
 from agent.simulate import SimulatedCamera
 from tests.e2e.product import command, film, running
@@ -86,6 +87,43 @@ async def test_a_bad_part_costs_no_more_than_itself(faulty: Start, fault: str) -
     assert done.process.returncode == 0 and "Traceback" not in done.text()
     assert "JPEG data" not in done.text(), "libjpeg's own words, for each picture"
     assert done.events()[-1]["data"]["frames"] >= 10, done.text()
+
+
+def _without_tables(data: bytes) -> bytes:
+    """Its quantisation tables are numbered as none can be: no decoder makes a picture of it."""
+    at = data.index(b"\xff\xdb") + 4
+    return data[:at] + b"\x77" * 20 + data[at + 20 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "undecodable", "says"),
+    [
+        (lambda data: spoil.corrupt(data, len(data)), False, "all of them were damaged"),
+        (_without_tables, True, "none of them could be decoded"),
+    ],
+)
+async def test_pictures_of_which_nothing_can_be_seen_are_said_to_be_so(
+    tmp_path: Path, change: Callable[[bytes], bytes], undecodable: bool, says: str
+) -> None:
+    film(tmp_path / "film", still=20, moving=20)
+    for picture in (tmp_path / "film").iterdir():
+        picture.write_bytes(change(picture.read_bytes()))
+    done = await command("watch", str(tmp_path / "film"), "--port", "0", "--for", "6s", "--json")
+    counts, said = done.events()[-1]["data"], "\n".join(done.err)
+    looked = counts["analysed"] + counts["undecodable"]
+    assert counts["damaged"] == looked > 10 and counts["undecodable"] == (looked if undecodable else 0)
+    assert f"{counts['frames']} pictures came" in said and says in said
+    assert "most of the camera's pictures are damaged" in said, "at once, and not only at the end"
+    assert "JPEG data" not in said, "libjpeg's own words"
+
+
+async def test_good_pictures_are_not_called_damaged(tmp_path: Path) -> None:
+    film(tmp_path / "film", still=20, moving=0)
+    for picture in (tmp_path / "film").iterdir():  # as some webcams do, with each
+        picture.write_bytes(picture.read_bytes()[:-2] + b"\0\xff\xd9")
+    done = await command("watch", str(tmp_path / "film"), "--port", "0", "--for", "3s", "--json")
+    counts = done.events()[-1]["data"]
+    assert counts["analysed"] > 0 and counts["damaged"] == 0 and "damaged" not in "\n".join(done.err)
 
 
 @pytest.mark.parametrize("fault", ["huge-header@5", "endless-part@5"])
