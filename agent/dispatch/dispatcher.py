@@ -19,7 +19,7 @@ from agent.dispatch.limits import Limits
 from agent.dispatch.linger import Lingering
 from agent.dispatch.listen import Listener
 from agent.dispatch.matchers import Network
-from agent.dispatch.peek import Decision, Route, decide, http_answer
+from agent.dispatch.peek import Decision, Route, decide, http_answer, without_body
 from agent.dispatch.pipes import Pipes
 from agent.dispatch.proxyline import Peer
 from agent.dispatch.records import Counts, End, Record, log_record, logged
@@ -152,6 +152,8 @@ class Dispatcher:
 
     def refuse(self, arrival: Arrival, answer: bytes, end: End, linger: bool = False) -> None:
         """Answer in the client's own protocol, if there is an answer, and close without destroying it."""
+        if httphead.asks_head(arrival.head):
+            answer = without_body(answer)
         arrival.out_bytes = (arrival.out_bytes or 0) + len(answer)
         self._lingering.farewell(arrival.sock, answer, linger)
         self.ended(arrival, end)

@@ -147,7 +147,7 @@ class Response:
         self.switched = False
         self.keep_alive = True
         self.on_switch: Callable[[], None] | None = None
-        self._no_body = request.method == "HEAD"
+        self.no_body = request.method == "HEAD"
         self._upgrade = bool(request.tokens("upgrade"))
         self._head = b""
         self._body: Body | None = None
@@ -207,7 +207,7 @@ class Response:
         self.keep_alive = b"close" not in connection and (modern or b"keep-alive" in connection)
         lengths = {value for name, value in found if name == b"content-length"}
         codings = [value for name, value in found if name == b"transfer-encoding"]
-        if self._no_body or code in (204, 304):
+        if self.no_body or code in (204, 304):
             return Counted(0)
         if codings:
             if lengths or codings != [b"chunked"]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from agent.dispatch.inner import Factory
 from agent.dispatch.matchers import path_fits
@@ -31,6 +32,11 @@ class HalfCloseHandler(web.RequestHandler):
             return None
         asyncio.get_running_loop().call_soon(self._end_when_answered)
         return True
+
+    def log_exception(self, *args: Any, **more: Any) -> None:
+        """What is no HTTP is its sender's mistake, and who has gone needs no answer: neither fills our log."""
+        if not isinstance(more.get("exc_info"), HttpProcessingError | ConnectionError):
+            super().log_exception(*args, **more)
 
     def _end_when_answered(self) -> None:
         """Also pipelined requests are answered; one whose body was cut off is not."""

@@ -95,6 +95,11 @@ def looks_like_http(data: bytes) -> bool:
     return word in METHODS if len(words) == 2 else bool(word) and any(m.startswith(word) for m in METHODS)
 
 
+def asks_head(data: bytes) -> bool:
+    """Whether the request is a HEAD, whose answer has no body."""
+    return data.startswith(b"HEAD ", _skip_empty_lines(data))
+
+
 def normal_path(path: str) -> str | None:
     """The path decoded once and resolved; None when two readers could resolve it differently."""
     if "%" not in path and "//" not in path and "/." not in path:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from agent.dispatch import httphead
 from agent.dispatch.arrival import Arrival
+from agent.dispatch.peek import without_body
 from agent.dispatch.records import End
 
 
@@ -59,7 +61,7 @@ class Inner(asyncio.Protocol):
 
     def refuse(self, answer: bytes, end: End) -> None:
         self.arrival.outcome = end
-        self.transport.write(answer)
+        self.transport.write(without_body(answer) if httphead.asks_head(self.held) else answer)
         self.transport.close()
 
     def replay(self, protocol: asyncio.BaseProtocol) -> None:

@@ -155,6 +155,11 @@ def http_answer(status: int, body: str = "", kind: str = "text/plain") -> bytes:
     return f"{head}Connection: close\r\n\r\n{body}".encode()
 
 
+def without_body(answer: bytes) -> bytes:
+    """What a HEAD is answered."""
+    return answer[: answer.index(b"\r\n\r\n") + 4] if answer else b""
+
+
 def describe(seen: Seen, path: bool = False) -> str:
     """The bytes in a few words, for the record: protocol and what a rule could have gone by.
 
@@ -216,4 +221,4 @@ def _in_words(decision: Decision) -> str:
     return f"refused: {decision.why} ({told}, close)"
 
 
-__all__ = ["Decision", "Http", "Peer", "Route", "decide", "describe", "explain", "http_answer"]
+__all__ = ["Decision", "Http", "Peer", "Route", "decide", "describe", "explain", "http_answer", "without_body"]

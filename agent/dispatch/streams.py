@@ -11,7 +11,7 @@ from agent.dispatch.flow import Framing
 from agent.dispatch.framing import Malformed
 from agent.dispatch.httphead import BadHead, Head
 from agent.dispatch.inner import Inner
-from agent.dispatch.peek import http_answer
+from agent.dispatch.peek import http_answer, without_body
 from agent.dispatch.records import End
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Pair:
         self.client.transport = inner.transport
         self.idle_s = idle_s
         self._arrival = inner.arrival
+        self._head_only = httphead.asks_head(inner.held)
         self._loop = inner.arrival.keeper.loop
         self._active_s = self._loop.time()
         self._timer = self._loop.call_later(idle_s, self._tick)
@@ -43,7 +44,7 @@ class Pair:
         if self._arrival.outcome is End.DONE:
             self._arrival.outcome = end
         if answer and self.client.transport and not self.backend.moved:
-            self.client.transport.write(answer)
+            self.client.transport.write(without_body(answer) if self._head_only else answer)
         for side in (self.client, self.backend):
             if side.transport:
                 side.transport.close()

@@ -13,7 +13,7 @@ from agent.dispatch import httphead
 from agent.dispatch.arrival import Arrival
 from agent.dispatch.flow import Flow
 from agent.dispatch.framing import Body, Malformed, Response
-from agent.dispatch.peek import http_answer
+from agent.dispatch.peek import http_answer, without_body
 from agent.dispatch.records import End
 
 if TYPE_CHECKING:
@@ -224,8 +224,10 @@ class Tunnel:
         if end is None:
             keeper.again(arrival)
         elif end in (End.DOWN, End.REFUSED) and self._down.moved == 0:
-            status = 502 if end is End.DOWN else 400
-            keeper.refuse(arrival, http_answer(status) if self._speaks_http() else b"", end)
+            answer = http_answer(502 if end is End.DOWN else 400) if self._speaks_http() else b""
+            exchange = self._exchange
+            head_only = exchange.response.no_body if exchange else httphead.asks_head(self._up.rest)
+            keeper.refuse(arrival, without_body(answer) if head_only else answer, end)
         elif self._exchange is not None:
             keeper.refuse(arrival, b"", end, linger=True)
         else:

@@ -138,6 +138,16 @@ async def test_a_backend_that_takes_no_connection_is_given_up_in_time() -> None:
         sock.close()
 
 
+@pytest.mark.parametrize("mode", ["framed", "close", "tunnel", "auto"])
+async def test_what_we_answer_a_head_has_no_body(mode: str) -> None:
+    nowhere = Relay("127.0.0.1", free_port(), http=mode)
+    async with running([Route("r", "nowhere", (Http(paths=("/a",)),))], {"nowhere": nowhere}) as rig:
+        for path, status in ((b"/a", b"502"), (b"/b", b"404"), (b"/%00", b"400")):
+            said = await ask(rig.port, b"HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            assert said.startswith(b"HTTP/1.1 " + status) and said.endswith(b"\r\n\r\n"), said
+            assert b"Content-Length: 0" not in said
+
+
 async def test_a_backend_that_dies_before_it_answers_is_a_502() -> None:
     async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

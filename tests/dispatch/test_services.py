@@ -276,8 +276,10 @@ async def test_inside_tls_the_same_rules_apply(certificate: Path, proxied: bytes
         assert (await say(b_ + a)).count(b"HTTP/1.1") == 1
         assert await say(GET + GET) == GET + GET
         assert await say() == b"220 hello\r\n"
-        assert (await say(b"GET /b HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
-        records = await rig.ended(6)
+        twice = b"GET /b HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"
+        assert (await say(twice)).startswith(b"HTTP/1.1 400 ")
+        assert (await say(twice.replace(b"GET", b"HEAD"))).endswith(b"\r\nConnection: close\r\n\r\n")
+        records = await rig.ended(7)
         assert {r.rule for r in records} == {"near", "far", "rest", "quiet"} and records[1].service == "b"
         if proxied:
             assert {r.client for r in records} == {"203.0.113.7:4711"}
@@ -318,8 +320,10 @@ async def test_relayed_from_tls_in_bulk_and_to_nowhere(certificate: Path) -> Non
     async with backend(whole) as b, running(rules, services | {"raw": Relay("127.0.0.1", b)}) as rig:
         assert await ask_tls(rig.port, client_tls(certificate), b"", data) == data
         assert (await ask_tls(rig.port, client_tls(certificate), b"", GET)).startswith(b"HTTP/1.1 502 ")
-        ends = [r.end for r in await rig.ended(2)]
-        assert ends == [End.BACKEND, End.DOWN]
+        said = await ask_tls(rig.port, client_tls(certificate), b"", GET.replace(b"GET", b"HEAD"))
+        assert said.startswith(b"HTTP/1.1 502 ") and said.endswith(b"\r\n\r\n")
+        ends = [r.end for r in await rig.ended(3)]
+        assert ends == [End.BACKEND, End.DOWN, End.DOWN]
 
 
 @pytest.mark.parametrize("version", [1, 2])

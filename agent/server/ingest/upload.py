@@ -74,13 +74,19 @@ class Upload:
         return await self._stream(request, await admit(self._cameras, request))
 
     async def _stream(self, request: web.Request, camera: Camera) -> web.StreamResponse:
-        """Pictures as they come, for as long as they do."""
+        """Pictures as they come, for as long as they do: each 30 s there is one, or 20 kB of a big one."""
         _refuse_coding(request)
         splitter, desk, first = Splitter(), self._desk.of(camera), True
+        now = asyncio.get_running_loop().time
+        until_s, came = now() + STALL_S, 0
         with _Session(self._cameras, camera) as session:
             try:
-                while data := await session.first(_within(request.content.readany(), STALL_S)):
-                    for picture in splitter.feed(data):
+                while data := await session.first(_until(request.content.readany(), until_s)):
+                    came += len(data)
+                    pictures = splitter.feed(data)
+                    if pictures or came >= LEAST_BYTES:
+                        until_s, came = now() + STALL_S, 0
+                    for picture in pictures:
                         desk.stream(picture, first)
                         first = False
                 for picture in splitter.close():
@@ -183,11 +189,15 @@ async def _chunk(source: Any) -> bytes:
 
 
 async def _within(work: Any, limit_s: float) -> Any:
+    return await _until(work, asyncio.get_running_loop().time() + limit_s)
+
+
+async def _until(work: Any, at_s: float) -> Any:
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout_at(at_s):
             return await work
     except TimeoutError:
-        raise web.HTTPRequestTimeout(text=f"nothing came for {limit_s:g} s") from None
+        raise web.HTTPRequestTimeout(text="nothing came, or too slowly") from None
 
 
 def _problem(status: int, text: str) -> web.HTTPException:

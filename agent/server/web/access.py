@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import socket
@@ -9,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+Body = TypeVar("Body")
+
+BODY_S = 20.0
 WHO = web.RequestKey("who", Who)
 UPLINK = "/v1/"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -185,6 +189,15 @@ def check_origin(request: web.Request, names: Names) -> None:
         raise web.HTTPForbidden(text="the request comes from another site")
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         raise web.HTTPForbidden(text="the request comes from another site")
+
+
+async def in_time(reading: Awaitable[Body]) -> Body:
+    """The body of a form or of JSON, which are small. Raises 408 for one that trickles in."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await reading
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"the body did not come within {BODY_S:g} s") from None
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

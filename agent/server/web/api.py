@@ -17,7 +17,7 @@ from agent.server.accounts import Accounts, Who
 from agent.server.cameras import Camera, Cameras
 from agent.server.catalog import Catalog, StoredEvent, StoredItem
 from agent.server.web import shapes
-from agent.server.web.access import Access, Invalid, Routes, asking
+from agent.server.web.access import Access, Invalid, Routes, asking, in_time
 from agent.server.web.openapi import Op, describe
 
 ITEM = re.compile(r"([0-9a-f]{16})-([1-9]\d{0,18})\Z")
@@ -266,7 +266,7 @@ def _limit(request: web.Request) -> int:
 async def body(request: web.Request, shape: Any) -> Any:
     """The request's JSON as an instance of `shape`; raises a 400 that says where it is wrong."""
     try:
-        return read(shape, json.loads(await request.read()))
+        return read(shape, json.loads(await in_time(request.read())))
     except MismatchError as e:
         errors = [{"pointer": "".join(f"/{p}" for p in m.where), "detail": m.text} for m in e.found[:20]]
     except (ValueError, RecursionError):

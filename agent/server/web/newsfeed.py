@@ -25,6 +25,8 @@ class NewsFeed:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         response.headers["X-Accel-Buffering"] = "no"
+        if request.method == "HEAD":
+            return response
         with self._news.listen() as listener:
             await response.prepare(request)
             try:

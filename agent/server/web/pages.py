@@ -13,7 +13,7 @@ from aiohttp import web
 
 from agent.server.accounts import MIN_PASSWORD, OWNER, Accounts, Who
 from agent.server.web import auth
-from agent.server.web.access import Access, Routes
+from agent.server.web.access import Access, Routes, in_time
 
 HERE = Path(__file__).parent
 
@@ -165,7 +165,7 @@ class Pages:
     async def _read(self, request: web.Request) -> dict[str, str]:
         """A form's fields; a missing one is empty. Raises 400 for what is no form."""
         try:
-            form = await request.post()
+            form = await in_time(request.post())
         except (ValueError, LookupError, RuntimeError):
             raise web.HTTPBadRequest(text="that is no form") from None
         return {k: str(form.get(k, "")) for k in ("user", "password", "again")}
