@@ -82,10 +82,10 @@ async def serve(settings: ServerSettings, until: asyncio.Event, announce: Callab
             task.cancel()
         for task in done:
             task.result()
-        log.info("told to end")
     finally:
         notifier.stopping()
         await server.close()
+    log.info("stopped; everything is closed")
 
 
 async def _feed(notifier: Notifier) -> None:

@@ -17,6 +17,8 @@ from agent import exits
 from agent.errors import AgentError, ConfigError, PermanentError, UsageError
 from agent.memory import one_heap
 
+log = logging.getLogger("agent")
+
 LONGEST_S = 10 * 366 * 86400.0
 
 
@@ -157,12 +159,16 @@ def default_config() -> Path:
 
 
 def on_signals(until: asyncio.Event) -> None:
-    """Set `until` on Ctrl-C, SIGTERM and when the terminal closes, unless it was started with `nohup`."""
+    """Set `until` on Ctrl-C, SIGTERM and when the terminal closes, unless it was started with `nohup`; log which."""
     import signal
+
+    def end(by: signal.Signals) -> None:
+        log.info("stopping, because of %s", by.name)
+        until.set()
 
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(s, until.set)
+            asyncio.get_running_loop().add_signal_handler(s, end, s)
 
 
 def announce(server: Any) -> None:

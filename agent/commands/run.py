@@ -35,6 +35,7 @@ def run(path: Path | None, source: str | None, to: str | None, name: str, passwo
             for line in agent.waiting():
                 logging.getLogger("agent").warning("%s; `camera-agent flush` or the next start delivers them", line)
             await agent.close()
+        logging.getLogger("agent").info("stopped; everything is closed")
 
     log_to_stderr()
     source = with_password(source, password_file) if source else None

@@ -379,7 +379,7 @@ class CameraServer:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (e := task.exception()) is not None:
-            log.error("a part of the server ended", exc_info=e)
+            log.error("a part of the server failed; all of it stops", exc_info=e)
             self._bug = self._bug or e
             self._broken.set()
 

@@ -235,7 +235,7 @@ async def test_a_part_of_the_server_that_breaks_ends_it(
     async with asyncio.timeout(30):
         with pytest.raises(KeyError):
             await server.failure()
-    assert "a part of the server ended" in caplog.text
+    assert "a part of the server failed" in caplog.text
     caplog.clear()
 
 
