@@ -121,12 +121,11 @@ class CameraServer:
             raise
         for camera in self._cameras.all():
             self._puller.mind(camera)
-        assert self._archive is not None
         self._spawn(upkeep.mind(self._cameras, self._tls, self._clock))
         if self._courier is not None:
             self._spawn(self._courier.run())
         self._spawn(self._retention.run(SWEEP_S))
-        self._spawn(upkeep.notice(self._archive, self._clock, self._reload))
+        self._spawn(upkeep.notice(self._cameras, self._clock))
         return self.urls()
 
     @property
@@ -252,6 +251,7 @@ class CameraServer:
         await sessions.load()
         self._puller = Puller(self._cameras, self._desk, self._clock)
         self._cameras.on_change = self._camera_changed
+        self._cameras.on_foreign = self._reload
         self._runner = web.AppRunner(
             self._application(catalog, sessions),
             access_log=None,
@@ -367,7 +367,6 @@ class CameraServer:
             self._listen(LOOPBACK)
 
     async def _reload(self) -> None:
-        await self._cameras.refresh()
         await self._accounts.load()
         await self._tokens.load()
 

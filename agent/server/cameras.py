@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -64,6 +64,7 @@ class Cameras:
         self._seen: int | None = None
         self._changing = asyncio.Lock()
         self.on_change: Callable[[Camera], object] = lambda camera: None
+        self.on_foreign: Callable[[], Awaitable[None]] = _nothing
 
     async def load(self) -> None:
         """Read the registry; call once before use. Finishes what a crash left of an erasure."""
@@ -267,7 +268,10 @@ class Cameras:
         self.on_change(camera)
 
     async def refresh(self) -> None:
-        """Notice what another process (`virtual add`, `virtual delete`) did to the index."""
+        """Notice what another process (`virtual add`, `virtual delete`) did to the index; `on_foreign` does the rest.
+
+        Cheap when nobody did anything. What raises on the way is noticed again the next time.
+        """
         async with self._changing:
             version = await self._archive.index.foreign_version()
             if version == self._seen:
@@ -275,7 +279,6 @@ class Cameras:
             known, gone, erasing = await self._archive.index.read(
                 lambda rows: (rows.cameras.find(), rows.gone.find(), rows.erasing.find())
             )
-            self._seen = version
             self._gone = {g.hash for g in gone}
             self._unerased |= {left.camera for left in erasing}
             there = {row.name: row for row in known}
@@ -284,6 +287,8 @@ class Cameras:
             for name, row in there.items():
                 if self._rows.get(name) != row:
                     self._adopt(row)
+            await self.on_foreign()
+            self._seen = version
 
     def _salted(self, token_hash: bytes) -> bytes:
         return hashlib.sha256(self._salt + token_hash).digest()
@@ -340,6 +345,10 @@ class Cameras:
     def close_all(self, code: int, reason: str) -> None:
         for name in list(self._closers):
             self._close_sessions(name, code, reason)
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _keyless(row: CameraRow) -> CameraRow:

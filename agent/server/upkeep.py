@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from agent.errors import UsageError
@@ -11,7 +10,6 @@ from agent.server.index import UnavailableError
 
 if TYPE_CHECKING:
     from agent.clock import Clock
-    from agent.server.archive import Archive
     from agent.server.cameras import Cameras
     from agent.server.tls import Tls
 
@@ -33,15 +31,11 @@ async def mind(cameras: Cameras, tls: Tls | None, clock: Clock) -> None:
         await clock.sleep(MIND_S)
 
 
-async def notice(archive: Archive, clock: Clock, reload: Callable[[], Awaitable[None]]) -> None:
-    """Call `reload` when another process (`virtual add`, `virtual delete`) has changed the store. Endless."""
-    seen = 0
+async def notice(cameras: Cameras, clock: Clock) -> None:
+    """Take over what another process (`virtual add`, `virtual delete`) has changed in the store. Endless."""
     while True:
         try:
-            version = await archive.index.foreign_version()
-            if version != seen:
-                await reload()
-                seen = version
+            await cameras.refresh()
         except (OSError, UnavailableError) as e:
-            log.warning("the store %s cannot be read now: %s", archive.root, e)
+            log.warning("the store's index cannot be read now: %s", e)
         await clock.sleep(NOTICE_S)

@@ -9,6 +9,8 @@ import aiohttp
 import pytest
 
 from agent.server.app import CameraServer
+from agent.server.archive import Archive
+from agent.server.index.rows import AccountRow
 from tests.e2e.product import COMMAND
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
@@ -64,3 +66,12 @@ async def test_own_writing_is_no_news_of_another_process(server: CameraServer) -
     before = await index.foreign_version()
     await server.issue_token("porch")
     assert await index.foreign_version() == before
+
+
+async def test_whoever_notices_first_takes_over_all_of_it(server: CameraServer) -> None:
+    """A wrong token has the cameras looked at at once: what else was changed must not be passed over for that."""
+    other = Archive(server.settings.store_path)
+    account = await other.index.write(lambda rows: rows.accounts.add(AccountRow("ben", "member", b"", b"")))
+    await other.close()
+    await server._cameras.refresh()
+    assert server._accounts.get(account.id) is not None
