@@ -16,13 +16,18 @@ from agent.server.web import auth
 from agent.server.web.access import Access, Routes, in_time
 
 HERE = Path(__file__).parent
+INDEX, SETTINGS = "index.html", "settings.html"
+
+
+def _template(name: str) -> Template:
+    return Template((HERE / "templates" / f"{name}.html").read_text())
 
 
 class Static:
-    """The files under static/, read once: they are few and small."""
+    """The files under static/ and `more`, read once: they are few and small."""
 
-    def __init__(self) -> None:
-        self._files = {p.name: p.read_bytes() for p in (HERE / "static").iterdir() if p.is_file()}
+    def __init__(self, more: dict[str, bytes]) -> None:
+        self._files = {p.name: p.read_bytes() for p in (HERE / "static").iterdir() if p.is_file()} | more
         self._tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self._files.items()}
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -66,11 +71,12 @@ class Pages:
         self._secure = secure
         self._on_setup = on_setup
         self._on_logout = on_logout
-        self._static = Static()
-        self._frame = Template((HERE / "templates" / "frame.html").read_text())
-        self._forms = {
-            n: Template((HERE / "templates" / f"{n}.html").read_text()) for n in ("login", "setup", "invite")
-        }
+        self._head = _template("head")
+        self._frame = _template("frame")
+        self._forms = {n: _template(n) for n in ("login", "setup", "invite")}
+        self._static = Static(
+            {INDEX: self._whole("index", "Cameras", "app"), SETTINGS: self._whole("settings", "Settings", "settings")}
+        )
 
     def add_to(self, routes: Routes) -> None:
         routes.add("GET", "/", Access.VIEWER, self._index)
@@ -109,18 +115,24 @@ class Pages:
 
     def page(self, status: int, title: str, body: str) -> web.Response:
         """A page of its own around `body`, which is HTML."""
-        text = self._frame.substitute(title=html.escape(title), body=body)
+        title = html.escape(title)
+        text = self._head.substitute(title=title, more="") + self._frame.substitute(title=title, body=body)
         return web.Response(status=status, text=text, content_type="text/html")
+
+    def _whole(self, name: str, title: str, script: str) -> bytes:
+        """A page that its script fills."""
+        more = f'<script type="module" src="/static/{script}.js"></script>\n'
+        return (self._head.substitute(title=title, more=more) + _template(name).substitute()).encode()
 
     def _form(self, name: str, title: str, error: str = "", status: int = 200) -> web.Response:
         note = f'<p class="error" role="alert">{html.escape(error)}</p>' if error else ""
         return self.page(status, title, self._forms[name].substitute(error=note, least=MIN_PASSWORD))
 
     async def _index(self, request: web.Request) -> web.Response:
-        return self._static.answer(request, "index.html")
+        return self._static.answer(request, INDEX)
 
     async def _settings(self, request: web.Request) -> web.Response:
-        return self._static.answer(request, "settings.html")
+        return self._static.answer(request, SETTINGS)
 
     async def _icon(self, request: web.Request) -> web.Response:
         return self._static.answer(request, "icon.svg")
