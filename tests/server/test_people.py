@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import socket
+from dataclasses import replace
 
+import pytest
+from yarl import URL
+
+from agent.frame import ItemType
+from agent.media import clip
+from agent.server.app import CameraServer
+from agent.server.web import films
 from agent.server.web.access import Access
 from agent.server.web.openapi import PARAMETER
+from tests.server.agents import Uplinks
 from tests.server.conftest import Start
 from tests.server.people import PASSWORD, invited, owner, person
-from tests.server.pictures import jpeg
+from tests.server.pictures import frame, item, jpeg
 
 
 async def test_each_account_sees_its_own_cameras_only(start: Start) -> None:
@@ -126,6 +136,45 @@ async def test_share_links_show_one_thing_and_end(start: Start) -> None:
         for path in ("", "/picture.jpg", "/film.mjpeg"):
             async with anybody.http.get(share["url"] + path) as page:
                 assert page.status == 404
+
+
+async def test_a_shared_film_is_not_held_open_for_who_takes_nothing_of_it(
+    start: Start, connect: Uplinks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(films, "STUCK_S", 0.5)
+    server = await start()
+    async with owner(server) as anna:
+        made = await anna.add("porch")
+        uplink = await connect(server, "porch", made["token"])
+        await uplink.hello()
+        large = tuple(replace(frame(n, 10**18 + n), data=jpeg(n, 1280, 960) + bytes(100_000)) for n in range(100))
+        for seq in range(10):
+            clips = item("porch", uplink.spool, 1 + seq, clip.pack(large[10 * seq :][:10]), ItemType.CLIP)
+            await uplink.put(replace(clips, event=1))
+        await uplink.acked(10)
+        [event] = (await anna.ask("GET", "/api/v1/events"))["events"]
+        share = await anna.ask("POST", "/api/v1/shares", 201, json={"event": event["id"]})
+        await uplink.cut()
+        film = URL(share["url"])
+        with socket.socket() as stuck:
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stuck.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(stuck, (film.host, film.port))
+            await loop.sock_sendall(
+                stuck, f"GET {film.path}/film.mjpeg HTTP/1.1\r\nHost: {film.authority}\r\n\r\n".encode()
+            )
+            assert (await loop.sock_recv(stuck, 15)) == b"HTTP/1.1 200 OK" and stuck.getsockname() in _peers(server)
+            async with asyncio.timeout(60):
+                while stuck.getsockname() in _peers(server):
+                    await asyncio.sleep(0.05)
+
+
+def _peers(server: CameraServer) -> list[object]:
+    """Who is connected: the addresses of the other ends."""
+    assert server._runner is not None and server._runner.server is not None
+    transports = [c.transport for c in server._runner.server.connections]
+    return [t.get_extra_info("peername") for t in transports if t is not None]
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/cameras", "/api/v1/events", "/api/v1/openapi.json"])

@@ -107,12 +107,10 @@ class Films:
         parts = made.read(start, stop)
         part = await asyncio.to_thread(next, parts, b"")  # what is gone is found before the head is sent
         await response.prepare(request)
-        while part and request.method != "HEAD":
+        while part and request.method != "HEAD" and await written(request, response, part):
             try:
-                async with asyncio.timeout(STUCK_S):
-                    await response.write(part)
                 part = await asyncio.to_thread(next, parts, b"")
-            except (FileNotFoundError, TimeoutError, ConnectionError):
+            except FileNotFoundError:
                 _cut(request)
                 break
         return response
@@ -234,6 +232,17 @@ async def _write(response: web.StreamResponse, frames: Subscription, muxer: Muxe
             return
         async with asyncio.timeout(STUCK_S):
             await response.write(data)
+
+
+async def written(request: web.Request, response: web.StreamResponse, data: bytes) -> bool:
+    """Write `data`; False, and the connection is cut, when the reader is gone or took nothing for half a minute."""
+    try:
+        async with asyncio.timeout(STUCK_S):
+            await response.write(data)
+    except (TimeoutError, ConnectionError):
+        _cut(request)
+        return False
+    return True
 
 
 def _cut(request: web.Request) -> None:

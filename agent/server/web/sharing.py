@@ -17,7 +17,7 @@ from agent.server.catalog import Catalog, StoredEvent
 from agent.server.shares import Share, Shares
 from agent.server.web.access import Access, Routes
 from agent.server.web.auth import Throttle
-from agent.server.web.films import Films
+from agent.server.web.films import Films, written
 from agent.server.web.streams import BOUNDARY, Streams
 
 PRIVATE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex", "Referrer-Policy": "no-referrer"}
@@ -122,9 +122,7 @@ class Sharing:
                 await asyncio.sleep(min(max(0, e.wall_ns - last_ns) / 1e9, LONGEST_PAUSE_S) if last_ns else 0)
                 last_ns = e.wall_ns
                 head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {e.length}\r\n\r\n".encode()
-                try:
-                    await response.write(head + (data or b"")[e.start : e.start + e.length] + b"\r\n")
-                except ConnectionError:
+                if not await written(request, response, head + (data or b"")[e.start : e.start + e.length] + b"\r\n"):
                     return response
         return response
 
