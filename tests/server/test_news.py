@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.server.people import Person, basic, invited, owner
 from tests.server.pictures import jpeg
 
 
-async def news(who: Person) -> AsyncIterator[tuple[str, Any]]:
+async def news(who: Person) -> AsyncGenerator[tuple[str, Any], None]:
     """What comes, as (event, data); first ("", None) once it listens."""
     async with who.http.get(who.base + "/api/v1/news") as answer:
         assert answer.status == 200 and answer.content_type == "text/event-stream"
