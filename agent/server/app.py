@@ -285,7 +285,7 @@ class CameraServer:
         app = web.Application(middlewares=[front(names, pages.message)], client_max_size=MAX_BODY_BYTES)
         app.on_response_prepare.append(add_headers)
         self.routes = Routes(app, rules)
-        api = Api(self._cameras, self._accounts, catalog, self._notes)
+        api = Api(self._cameras, self._accounts, catalog, clock, self._notes)
         self._feed = NewsFeed(self._news, rules, api.visible)
         shares, pairing = Shares(index, clock), Pairing(index, clock)
         base, people = self._base, pages.log_out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -14,6 +16,9 @@ from agent.hub import Hub
 from agent.schema import above, at_least, at_most, below, max_letters
 from agent.schema.read import MismatchError, read
 from agent.server.reasons import Reasons
+
+FRESH_NS = 3_000_000_000
+ANSWER_S = 3.0
 
 Command = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -127,6 +132,18 @@ class Camera:
         self.frames += 1
         self.last_frame_ns = max(self.last_frame_ns, frame.wall_ns)
         self.hub.publish(frame)
+
+    async def picture(self, now_ns: int) -> Frame | None:
+        """The newest keyframe. While nobody looks agents send none: then the agent is asked for one, where it is there.
+
+        `now_ns` is monotonic.
+        """
+        latest = self.hub.latest
+        if self.command is not None and (latest is None or now_ns - latest.pts_ns > FRESH_NS):
+            with self.hub.subscribe() as frames, suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    return await frames.get()
+        return latest
 
     def form(self, name: str, pack: Callable[[Frame], bytes]) -> Form:
         """What all viewers that want frames packed in this way share."""

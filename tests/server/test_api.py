@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
+import aiohttp
 import pytest
 
+from agent.media.wire import pack_live
+from agent.server.camera import FRESH_NS
 from agent.server.web.access import Access
 from agent.server.web.api import ROOT
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
 from tests.server.people import basic, owner, person
-from tests.server.pictures import item, jpeg
+from tests.server.pictures import frame, item, jpeg
 
 OPEN = {
     ("GET", "/static/{name}"),
@@ -111,3 +117,30 @@ async def test_pages_of_events_are_complete_and_errors_are_problems(start: Start
         await who.ask("GET", f"{ROOT}/events?before=x", 400)
         kept = await who.ask("PUT", f"{ROOT}/events/{seen[0]}/kept", json={"kept": True})
         assert kept["kept"] is True
+
+
+async def test_the_newest_picture_is_asked_for_when_nobody_looks(start: Start, connect: Uplinks) -> None:
+    server = await start()
+    async with owner(server) as who, person(server) as anybody:
+        made = await who.add("porch")
+        latest, view = f"{who.base}{ROOT}/cameras/porch/latest.jpg", made["view_url"] + "/picture.jpg"
+        await who.ask("GET", latest, 404)
+        uplink = await connect(server, "porch", made["token"])
+        await uplink.hello()
+        for n, (http, url) in enumerate(((who.http, latest), (anybody.http, view))):
+            looking = asyncio.create_task(fetch(http, url))
+            assert (await uplink.control("live"))["n"] > 0
+            await uplink.ws.send_bytes(pack_live(frame(n)))
+            assert await looking == jpeg(n)
+            assert await fetch(http, url) == jpeg(n), "a new one is not asked for again"
+            while (await uplink.control("live"))["n"]:
+                pass
+            camera = server._cameras.get("porch")
+            assert camera is not None and camera.hub.latest is not None
+            camera.hub.latest = replace(camera.hub.latest, pts_ns=camera.hub.latest.pts_ns - 2 * FRESH_NS)
+
+
+async def fetch(http: aiohttp.ClientSession, url: str) -> bytes:
+    async with http.get(url) as answer:
+        assert answer.status == 200
+        return await answer.read()

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from agent import __version__
+from agent.clock import Clock
 from agent.frame import Codec, ItemType
 from agent.media import clip
 from agent.schema.read import MismatchError, read
@@ -30,8 +31,11 @@ JPEG, ITEM_PATH, EVENT_ID = "image/jpeg", r"[0-9a-f]{16}-[1-9]\d{0,18}", r"\d{1,
 class Api:
     """`notes` is what the server's host wants the page to say, as it is when the page asks."""
 
-    def __init__(self, cameras: Cameras, accounts: Accounts, catalog: Catalog, notes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, cameras: Cameras, accounts: Accounts, catalog: Catalog, clock: Clock, notes: Mapping[str, Any]
+    ) -> None:
         self._cameras = cameras
+        self._clock = clock
         self._accounts = accounts
         self._catalog = catalog
         self._notes = notes
@@ -99,9 +103,9 @@ class Api:
         return web.json_response(body)
 
     async def _latest(self, request: web.Request) -> web.Response:
-        frame = self._camera(request).hub.latest
+        frame = await self._camera(request).picture(self._clock.monotonic_ns())
         if frame is None or frame.codec is not Codec.JPEG:
-            raise web.HTTPNotFound(text="no picture yet")
+            raise web.HTTPNotFound(text="this camera sends films: see live.mp4" if frame else "no picture yet")
         return web.Response(body=frame.data, content_type=JPEG, headers={"X-Time-Ms": f"{frame.wall_ns / 1e6:.3f}"})
 
     async def _stills(self, request: web.Request) -> web.Response:

@@ -99,7 +99,11 @@ class Sharing:
 
     async def _picture(self, request: web.Request) -> web.Response:
         _, camera, event = await self._find(request)
-        data = await self._catalog.thumb(event) if event else camera.hub.latest and camera.hub.latest.data
+        if event is None:
+            frame = await camera.picture(self._clock.monotonic_ns())
+            data = frame.data if frame else None
+        else:
+            data = await self._catalog.thumb(event)
         if not data or not data.startswith(b"\xff\xd8"):
             raise web.HTTPNotFound(text="no picture yet", headers=PRIVATE)
         return web.Response(body=data, content_type="image/jpeg", headers=PRIVATE)
