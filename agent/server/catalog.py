@@ -14,11 +14,12 @@ from typing import Any
 from agent.clock import Clock
 from agent.frame import ItemType
 from agent.server.archive import DAY_NS, Archive
-from agent.server.index import Below, From, Index, Match, OneOf, Rows
+from agent.server.index import Below, From, Index, Match, OneOf, Place, Rows
 from agent.server.index.rows import EventRow, ItemRow
 
 MAX_CLIPS, MAX_LEAD, MAX_LIST = 20_000, 500, 500
 CURSOR = re.compile(r"(-?\d{1,19})-(\d{1,18})\Z")
+PLACE = re.compile(r"(-?\d{1,19})-([0-9a-f]{16})-(\d{1,19})\Z")
 SILENT_NS = 20_000_000_000
 _PLAIN = (
     *("id", "camera", "spool", "number", "at_ns", "first_ns", "last_ns", "end_ns", "score", "peak"),
@@ -46,6 +47,10 @@ class StoredItem(ItemRow):
             and self.last_index is not None
             and self.first_index <= index <= self.last_index
         )
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.wall_ns}-{self.spool}-{self.seq}"
 
     @property
     def url(self) -> str:
@@ -159,10 +164,10 @@ class Catalog:
                 return found[::-1]
         return []
 
-    async def stills(self, camera: str, limit: int = 50) -> list[StoredItem]:
-        """The newest stills, newest first."""
-        most = max(1, min(limit, MAX_LIST))
-        rows = await self.index.read(lambda r: r.items.newest(most, camera=camera, type=ItemType.STILL))
+    async def stills(self, camera: str, limit: int = 50, before: str | None = None) -> list[StoredItem]:
+        """Newest first; `before` is the `cursor` of the last one seen. Raises ValueError for another text."""
+        most, place = max(1, min(limit, MAX_LIST)), None if before is None else _place(before)
+        rows = await self.index.read(lambda r: r.items.newest(most, place, camera=camera, type=ItemType.STILL))
         return [self._item(row) for row in rows]
 
     async def item(self, camera: str, spool: str, seq: int) -> StoredItem | None:
@@ -242,6 +247,13 @@ def _cursor(text: str) -> tuple[int, int]:
     if match is None or abs(int(match[1])) >= 2**63:
         raise ValueError(f"no such place in the list: '{text[:60]}'")
     return int(match[1]), int(match[2])
+
+
+def _place(text: str) -> Place:
+    match = PLACE.match(text)
+    if match is None or abs(int(match[1])) >= 2**63 or int(match[3]) >= 2**63:
+        raise ValueError(f"no such place in the list: '{text[:60]}'")
+    return int(match[1]), match[2], int(match[3])
 
 
 def _pread(path: Path, start: int, size: int) -> bytes | None:

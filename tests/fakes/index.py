@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from agent.durable import sync_folder
 from agent.frame import ItemType
-from agent.server.index import Below, From, Match, NoneOf, OneOf, Rows, TakenError, UnavailableError, rows
+from agent.server.index import Below, From, Match, NoneOf, OneOf, Place, Rows, TakenError, UnavailableError, rows
 from agent.server.index.rows import EventRow, ItemRow
 
 R = TypeVar("R")
@@ -103,8 +103,12 @@ class MemoryItems(MemoryTable[ItemRow]):
         super().__init__(ItemRow, "camera", "spool", "seq")
         self._events = events
 
-    def newest(self, limit: int, **where: Match) -> list[ItemRow]:
-        return sorted(self._matching(where)[::-1], key=lambda i: -i.wall_ns)[:limit]
+    def newest(self, limit: int, before: Place | None = None, **where: Match) -> list[ItemRow]:
+        def place(item: ItemRow) -> Place:
+            return item.wall_ns, item.spool, item.seq
+
+        found = [i for i in self._matching(where) if before is None or place(i) < before]
+        return sorted(found, key=place, reverse=True)[:limit]
 
     def used(self, **where: Match) -> tuple[int, int]:
         found = self._matching(where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 
 import aiohttp
@@ -93,6 +94,33 @@ async def test_ranges_and_conditions(start: Start, connect: Uplinks) -> None:
                     assert await answer.read() == body
 
 
+async def test_pages_of_stills_are_complete_and_cursors_as_described(start: Start, connect: Uplinks) -> None:
+    server = await start()
+    async with owner(server) as who:
+        made = await who.add("porch")
+        uplink = await connect(server, "porch", made["token"])
+        await uplink.hello()
+        for seq in range(1, 8):
+            same_time = replace(
+                item("porch", uplink.spool, seq, jpeg(seq)), wall_ns=1_795_881_218_779_000_000 + seq // 3
+            )
+            await uplink.put(same_time)
+        await uplink.acked(7)
+        paths = (await who.ask("GET", f"{ROOT}/openapi.json"))["paths"]
+        asked = {p["name"]: p["schema"] for p in paths[f"{ROOT}/cameras/{{camera}}/stills"]["get"]["parameters"]}
+        seen: list[int] = []
+        after = ""
+        while True:
+            page = await who.ask("GET", f"{ROOT}/cameras/porch/stills?limit=3{after}")
+            seen += [s["seq"] for s in page["stills"]]
+            if page["next"] is None:
+                break
+            assert re.search(asked["before"]["pattern"], page["next"])
+            after = f"&before={page['next']}"
+        assert seen == [7, 6, 5, 4, 3, 2, 1]
+        await who.ask("GET", f"{ROOT}/cameras/porch/stills?before=1-2", 400)
+
+
 async def test_pages_of_events_are_complete_and_errors_are_problems(start: Start) -> None:
     server = await start()
     async with owner(server) as who:
@@ -105,11 +133,14 @@ async def test_pages_of_events_are_complete_and_errors_are_problems(start: Start
             await who.ask("PUT", "/v1/cam/porch/picture", 201, data=jpeg(n), headers=headers)
         seen: list[int] = []
         after = ""
+        asked = (await who.ask("GET", f"{ROOT}/openapi.json"))["paths"][f"{ROOT}/events"]["get"]["parameters"]
+        [pattern] = [p["schema"]["pattern"] for p in asked if p["name"] == "before"]
         while True:
             page = await who.ask("GET", f"{ROOT}/events?limit=3{after}")
             seen += [e["id"] for e in page["events"]]
             if page["next"] is None:
                 break
+            assert re.search(pattern, page["next"])
             after = f"&before={page['next']}"
         assert seen == sorted(seen, reverse=True) and len(seen) == 7
         bad = await who.ask("POST", f"{ROOT}/cameras", 400, json={"name": "UPPER", "colour": 3})

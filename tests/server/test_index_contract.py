@@ -233,6 +233,12 @@ async def test_items_by_time_size_and_worth(index: Index) -> None:
     assert await ask(lambda r: r.items.used(camera="nobody")) == (0, 0)
     newest = await ask(lambda r: r.items.newest(2, camera="porch", type=ItemType.STILL))
     assert newest == [stored[7], stored[4]]
+    last = newest[-1]
+    place = (last.wall_ns, last.spool, last.seq)
+    assert await ask(lambda r: r.items.newest(9, place, camera="porch", type=ItemType.STILL)) == []
+    whole = await ask(lambda r: r.items.newest(9))
+    after = await ask(lambda r: r.items.newest(9, (whole[3].wall_ns, whole[3].spool, whole[3].seq)))
+    assert after == whole[4:]
 
 
 async def test_events_newest_first_by_pages(index: Index) -> None:

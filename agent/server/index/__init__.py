@@ -69,6 +69,9 @@ class NoneOf:
     values: tuple[str | int, ...]
 
 
+Place = tuple[int, str, int]
+"""Of an item in a list by time: wall_ns, spool, seq."""
+
 Match = str | int | bytes | Below | From | OneOf | NoneOf
 """What a column must be: this value, or as the condition says."""
 
@@ -103,8 +106,8 @@ class Table(Protocol[R]):
 class Items(Table[ItemRow], Protocol):
     """The stored items."""
 
-    def newest(self, limit: int, **where: Match) -> list[ItemRow]:
-        """By the time of their pictures, the latest first."""
+    def newest(self, limit: int, before: Place | None = None, **where: Match) -> list[ItemRow]:
+        """By (wall_ns, spool, seq), the latest first; `before`: only what comes after this place of the list."""
 
     def used(self, **where: Match) -> tuple[int, int]:
         """(items, their bytes)."""

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from agent.frame import Codec, ItemType
-from agent.server.index import Below, From, Match, NoneOf, OneOf, TakenError
+from agent.server.index import Below, From, Match, NoneOf, OneOf, Place, TakenError
 from agent.server.index.rows import EventRow, ItemRow
 
 R = TypeVar("R")
@@ -126,8 +126,11 @@ class SqliteItems(SqliteTable[ItemRow]):
     def __init__(self, conn: sqlite3.Connection) -> None:
         super().__init__(conn, "items", ItemRow, "camera", "spool", "seq")
 
-    def newest(self, limit: int, **where: Match) -> list[ItemRow]:
-        return self._all(" ORDER BY wall_ns DESC, items.id DESC", limit, where)
+    def newest(self, limit: int, before: Place | None = None, **where: Match) -> list[ItemRow]:
+        order = " ORDER BY wall_ns DESC, spool DESC, seq DESC"
+        if before is None:
+            return self._all(order, limit, where)
+        return self._all(f" AND (wall_ns, spool, seq) < (?, ?, ?){order}", limit, where, *before)
 
     def used(self, **where: Match) -> tuple[int, int]:
         row = self._ask("SELECT count(*), COALESCE(SUM(bytes), 0) FROM items", where).fetchone()

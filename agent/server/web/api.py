@@ -47,7 +47,7 @@ class Api:
         page = {
             "camera": {"type": "string"},
             "limit": LIMIT,
-            "before": {"type": "string", "pattern": r"^-?\d{1,18}-\d{1,18}$"},
+            "before": {"type": "string", "pattern": r"^-?\d{1,19}-\d{1,18}$"},
         }
         see = Access.VIEWER
 
@@ -66,7 +66,7 @@ class Api:
             self._stills,
             "Single pictures, newest first",
             answer=shapes.StillsJson,
-            query={"limit": LIMIT},
+            query={"limit": LIMIT, "before": {"type": "string", "pattern": r"^-?\d{1,19}-[0-9a-f]{16}-\d{1,19}$"}},
         )
         get(camera + "/latest.jpg", self._latest, "The newest picture", media=JPEG)
         get(item, self._item, "An item's original bytes (ETag, Range)", media="application/octet-stream")
@@ -109,8 +109,13 @@ class Api:
         return web.Response(body=frame.data, content_type=JPEG, headers={"X-Time-Ms": f"{frame.wall_ns / 1e6:.3f}"})
 
     async def _stills(self, request: web.Request) -> web.Response:
-        items = await self._catalog.stills(self._camera(request).name, _limit(request))
-        return web.json_response({"stills": [item_json(i) for i in items]})
+        limit, name = _limit(request), self._camera(request).name
+        try:
+            found = await self._catalog.stills(name, limit, request.query.get("before"))
+        except ValueError as e:
+            raise web.HTTPBadRequest(text=str(e)) from None
+        more = found[-1].cursor if len(found) == limit else None
+        return web.json_response({"stills": [item_json(i) for i in found], "next": more})
 
     async def _events(self, request: web.Request) -> web.Response:
         limit, seen = _limit(request), self.visible(asking(request))

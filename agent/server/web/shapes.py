@@ -84,7 +84,10 @@ class ItemJson(TypedDict):
 
 
 class StillsJson(TypedDict):
+    """`next` is the cursor of the next page, None on the last."""
+
     stills: list[ItemJson]
+    next: str | None
 
 
 class FrameJson(TypedDict):
