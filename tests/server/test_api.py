@@ -171,6 +171,19 @@ async def test_the_newest_picture_is_asked_for_when_nobody_looks(start: Start, c
             camera.hub.latest = replace(camera.hub.latest, pts_ns=camera.hub.latest.pts_ns - 2 * FRESH_NS)
 
 
+async def test_settings_are_written_as_they_are_read(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        path = f"{ROOT}/cameras/porch"
+        await who.add("porch", ends_s=3600, at_end="keep", pull="http://admin:secret@127.0.0.1:9/video.cgi")
+        before = (await who.ask("GET", path))["settings"]
+        after = await who.ask("PUT", path, json={"name": "porch"} | before | {"quota_bytes": 5_000_000})
+        assert after["settings"] == before | {"quota_bytes": 5_000_000}
+        camera = server._cameras.get("porch")
+        assert camera is not None and "admin:secret" in (camera.settings.pull or "")
+        await who.ask("PUT", path, 400, json={"name": "porch", "ends_s": 5} | before)
+
+
 async def fetch(http: aiohttp.ClientSession, url: str) -> bytes:
     async with http.get(url) as answer:
         assert answer.status == 200

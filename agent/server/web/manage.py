@@ -101,7 +101,11 @@ class Manage:
                 source_of(wanted.pull)
         except UsageError as e:
             raise web.HTTPBadRequest(text=str(e)) from None
-        ends_ns = self._clock.wall_ns() + round(wanted.ends_s * 1e9) if wanted.ends_s else None
+        if wanted.ends_s is not None and wanted.ends_ms is not None:
+            raise web.HTTPBadRequest(text="ends_s or ends_ms, not both")
+        ends_ns = None if wanted.ends_ms is None else round(wanted.ends_ms * 1e6)
+        if wanted.ends_s is not None:
+            ends_ns = self._clock.wall_ns() + round(wanted.ends_s * 1e9)
         names = ("at_end", "quota_bytes", "retention_days", "stills_days", "events", "pause_s", "pull")
         try:
             return CameraSettings.of(ends_ns=ends_ns, **{n: getattr(wanted, n) for n in names})

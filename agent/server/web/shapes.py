@@ -188,10 +188,11 @@ class SharesJson(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCamera:
-    """`ends_s`: it ends by itself after so long."""
+    """`ends_s`: it ends by itself after so long; `ends_ms`: then, as the settings tell it."""
 
     name: Name
     ends_s: Seconds | None = None
+    ends_ms: Annotated[float, at_least(0), below(2**43)] | None = None
     at_end: Literal["burn", "keep"] = "burn"
     quota_bytes: Annotated[int, at_least(1024 * 1024), below(2**60)] | None = None
     retention_days: Annotated[float, above(0), at_most(36500)] | None = None
