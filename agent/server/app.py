@@ -267,12 +267,13 @@ class CameraServer:
     def _application(self, catalog: Catalog, sessions: Sessions) -> web.Application:
         public = self.settings.public_url
         index, clock = catalog.index, self._clock
+        cookie = f"camera-agent-{self._cameras.store_id}"
         pages = Pages(
             sessions,
             self._accounts,
             self._links,
             Throttle(clock),
-            cookie=f"camera-agent-{self._cameras.store_id}",
+            cookie=cookie,
             temporary=self._temporary,
             secure=self._tls is not None or (bool(public) and urlsplit(public).scheme == "https"),
             on_setup=lambda: self._spawn(self._move()),
@@ -285,7 +286,7 @@ class CameraServer:
         app = web.Application(middlewares=[front(names, pages.message)], client_max_size=MAX_BODY_BYTES)
         app.on_response_prepare.append(add_headers)
         self.routes = Routes(app, rules)
-        api = Api(self._cameras, self._accounts, catalog, clock, self._notes)
+        api = Api(self._cameras, self._accounts, catalog, clock, self._notes, cookie)
         self._feed = NewsFeed(self._news, rules, api.visible)
         shares, pairing = Shares(index, clock), Pairing(index, clock)
         base, people = self._base, pages.log_out
@@ -316,7 +317,7 @@ class CameraServer:
         self._metrics = Metrics(pages.role)
         self.routes.add("GET", "/metrics", Access.OPEN, self._metrics.handle)
         self.routes.add("GET", "/health", Access.OPEN, _health)
-        told = Op("What happens, as server-sent events; endless", media="text/event-stream")
+        told = Op("What happens, as server-sent events; endless", media=("text/event-stream",))
         self.routes.add("GET", ROOT + "/news", Access.VIEWER, self._feed.handle, told)
         self.routes.add("GET", ROOT + "/cameras/{camera}/live", Access.VIEWER, self._live.handle)
         self.routes.add("GET", "/v1/cam/{camera}/stream", Access.TOKEN, self._uplink.handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from hashlib import sha256
 
 import aiohttp
 import pytest
@@ -56,6 +57,13 @@ async def test_the_description_is_openapi_and_names_every_api_route(start: Start
         described = await anybody.ask("GET", f"{ROOT}/openapi.json")
     validator = pytest.importorskip("openapi_spec_validator", reason="pip install -e .[test]: NOT validated")
     validator.OpenAPIV31SpecValidator(described).validate()
+    [cookie] = {s["name"] for s in described["components"]["securitySchemes"].values() if s["type"] == "apiKey"}
+    paths = described["paths"]
+    async with owner(server) as who:
+        assert cookie in {c.key for c in who.http.cookie_jar}
+    assert paths["/v1/pair"]["post"]["security"] == [], "the code is all that is asked for"
+    assert paths["/v1/cam/{camera}/picture"]["put"]["security"] == [{"login": []}, {"agent": []}]
+    assert {"206", "304", "416"} < paths[f"{ROOT}/cameras/{{camera}}/items/{{item}}"]["get"]["responses"].keys()
     operations = [op for path in described["paths"].values() for op in path.values()]
     assert len({op["operationId"] for op in operations}) == len(operations) > 25
     silent = [
@@ -146,6 +154,14 @@ async def test_pages_of_events_are_complete_and_errors_are_problems(start: Start
         bad = await who.ask("POST", f"{ROOT}/cameras", 400, json={"name": "UPPER", "colour": 3})
         assert {e["pointer"] for e in bad["errors"]} == {"/name", "/colour"} and bad["status"] == 400
         await who.ask("GET", f"{ROOT}/events?before=x", 400)
+        thumb = who.base + (await who.ask("GET", f"{ROOT}/events/{seen[0]}"))["thumb"]
+        async with who.http.get(thumb) as picture:
+            tag = picture.headers["ETag"]
+            assert (
+                tag == f'"{sha256(await picture.read()).hexdigest()}"' and "max-age" in picture.headers["Cache-Control"]
+            )
+        async with who.http.get(thumb.partition("?")[0], headers={"If-None-Match": tag}) as picture:
+            assert picture.status == 304 and picture.headers["Cache-Control"] == "no-cache"
         kept = await who.ask("PUT", f"{ROOT}/events/{seen[0]}/kept", json={"kept": True})
         assert kept["kept"] is True
 

@@ -85,6 +85,7 @@ async def test_put_once_and_again(server: CameraServer, client: Client) -> None:
     assert (status, body) == (200, {"ack": 1, "dup": True})
     status, body, _ = await client.put(1, jpeg(7))
     assert status == 409 and body["code"] == "conflict" and "expected-offset" not in body
+    assert body["title"] == "Conflict" and body["status"] == 409, "a problem as RFC 9457 has it"
     assert stored(server, "1.clip").read_bytes() == payload, "the first one stays"
 
 

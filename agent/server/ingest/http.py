@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -68,7 +69,8 @@ class Refused(Exception):
         self.status, self.code, self.more = status, code, more
 
     def response(self) -> web.Response:
-        body = {"type": "about:blank", "status": self.status, "code": self.code, "detail": str(self), **self.more}
+        about = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status}
+        body = about | {"code": self.code, "detail": str(self)} | self.more
         headers = {"Retry-After": str(LATER_S)} if self.status in (429, 503, 507) else {}
         kind = "application/problem+json"
         return web.json_response(body, status=self.status, headers=headers, content_type=kind)

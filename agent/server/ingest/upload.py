@@ -15,12 +15,15 @@ from agent.server.cameras import DELETED, Camera, Cameras
 from agent.server.ingest.admission import admit
 from agent.server.ingest.pictures import MAX_PICTURE_BYTES, Desk, NotAPicture
 from agent.server.ingest.presence import Presence
+from agent.server.web import shapes
 from agent.server.web.access import Access, Routes
+from agent.server.web.openapi import Op
 
 MAX_PARTS = 32
 BODY_S = 20.0
 LEAST_BYTES = 20_000
 STALL_S = 30.0
+REFUSED = (408, 415, 429, 507)
 STATUS = {Outcome.FULL: 507, Outcome.GONE: 410, Outcome.TYPE: 415}
 
 
@@ -34,10 +37,13 @@ class Upload:
 
     def add_to(self, routes: Routes) -> None:
         camera = "/v1/cam/{camera}"
+        form, stream = ("image/jpeg", "multipart/form-data"), ("multipart/x-mixed-replace",)
+        one = Op("Upload a picture, or a form of some", shapes.UploadedJson, 201, takes=form, errors=REFUSED)
+        many = Op("Push MJPEG; endless", shapes.PushedJson, takes=stream, errors=REFUSED)
         for method in ("PUT", "POST"):
-            for path in ("/picture", "/picture/{name:.*}"):
-                routes.add(method, camera + path, Access.TOKEN, self._picture)
-            routes.add(method, camera + "/mjpeg", Access.TOKEN, self._mjpeg)
+            routes.add(method, camera + "/picture", Access.TOKEN, self._picture, one)
+            routes.add(method, camera + "/picture/{name:.*}", Access.TOKEN, self._picture)
+            routes.add(method, camera + "/mjpeg", Access.TOKEN, self._mjpeg, many)
 
     async def _picture(self, request: web.Request) -> web.StreamResponse:
         camera = await admit(self._cameras, request)

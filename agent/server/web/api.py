@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -29,11 +30,18 @@ JPEG, ITEM_PATH, EVENT_ID = "image/jpeg", r"[0-9a-f]{16}-[1-9]\d{0,18}", r"\d{1,
 
 
 class Api:
-    """`notes` is what the server's host wants the page to say, as it is when the page asks."""
+    """`notes` is what the server's host wants the page to say, as it is when the page asks; `cookie`: the session's."""
 
     def __init__(
-        self, cameras: Cameras, accounts: Accounts, catalog: Catalog, clock: Clock, notes: Mapping[str, Any]
+        self,
+        cameras: Cameras,
+        accounts: Accounts,
+        catalog: Catalog,
+        clock: Clock,
+        notes: Mapping[str, Any],
+        cookie: str,
     ) -> None:
+        self._cookie = cookie
         self._cameras = cameras
         self._clock = clock
         self._accounts = accounts
@@ -55,7 +63,7 @@ class Api:
             routes.add("GET", path, see, handler, Op(summary, **op))
 
         async def description(request: web.Request) -> web.Response:
-            return web.json_response(describe(routes.declared.values(), __version__))
+            return web.json_response(describe(routes.declared.values(), __version__, self._cookie))
 
         routes.add("GET", ROOT + "/openapi.json", Access.OPEN, description)
         get(ROOT + "/about", self._about, "The server, and who asks", answer=shapes.AboutJson)
@@ -68,13 +76,20 @@ class Api:
             answer=shapes.StillsJson,
             query={"limit": LIMIT, "before": {"type": "string", "pattern": r"^-?\d{1,19}-[0-9a-f]{16}-\d{1,19}$"}},
         )
-        get(camera + "/latest.jpg", self._latest, "The newest picture", media=JPEG)
-        get(item, self._item, "An item's original bytes (ETag, Range)", media="application/octet-stream")
+        get(camera + "/latest.jpg", self._latest, "The newest picture", media=(JPEG,))
+        kinds = tuple(kind.media_type for kind in ItemType)
+        get(item, self._item, "An item's original bytes (ETag, Range)", media=kinds, ranges=True)
         get(item + "/frames", self._frames, "A clip's frames", answer=shapes.FramesJson)
-        get(item + r"/frames/{n:\d{1,6}}.jpg", self._frame, "One frame as the camera sent it", media=JPEG)
+        get(
+            item + r"/frames/{n:\d{1,6}}.jpg",
+            self._frame,
+            "One frame as the camera sent it",
+            media=(JPEG,),
+            ranges=True,
+        )
         get(ROOT + "/events", self._events, "Events, newest first", answer=shapes.EventsJson, query=page)
         get(event, self._event, "One event with its items", answer=shapes.EventDetailJson)
-        get(event + "/thumb.jpg", self._thumb, "A picture of the event", media=JPEG)
+        get(event + "/thumb.jpg", self._thumb, "A picture of the event", media=(JPEG,), ranges=True)
 
     async def _about(self, request: web.Request) -> web.Response:
         who = asking(request)
@@ -139,7 +154,10 @@ class Api:
         data = await self._catalog.thumb(await self.stored_event(request))
         if data is None:
             raise web.HTTPNotFound(text="no picture of this event")
-        return web.Response(body=data, content_type="image/jpeg", headers={"Cache-Control": FOREVER})
+        # The address in the event names the picture; the bare one may lead to another while the event goes on.
+        return media(
+            request, data, hashlib.sha256(data).hexdigest(), JPEG, cache=FOREVER if "v" in request.query else "no-cache"
+        )
 
     async def _item(self, request: web.Request) -> web.StreamResponse:
         item = await self._stored_item(request)
@@ -236,9 +254,11 @@ def item_json(item: StoredItem, group: int | None = None) -> dict[str, Any]:
     }
 
 
-def media(request: web.Request, data: bytes, etag: str, media_type: str, name: str = "") -> web.Response:
+def media(
+    request: web.Request, data: bytes, etag: str, media_type: str, name: str = "", cache: str = FOREVER
+) -> web.Response:
     """Original bytes with ETag, and as much of them as a Range asks for (RFC 9110, one range)."""
-    headers = {"ETag": f'"{etag}"', "Cache-Control": FOREVER, "Accept-Ranges": "bytes"}
+    headers = {"ETag": f'"{etag}"', "Cache-Control": cache, "Accept-Ranges": "bytes"}
     if name:
         headers["Content-Disposition"] = f'inline; filename="{name}"'
     if any(e.value in (etag, "*") for e in request.if_none_match or ()):

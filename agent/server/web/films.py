@@ -48,9 +48,14 @@ class Films:
 
     def add_to(self, routes: Routes) -> None:
         query = {"to": {"type": "integer", "minimum": 0, "maximum": 2**53}}
-        op = Op("An H.264 or H.265 event as a film (ETag, Range); `to`: up to this item", media=MP4, query=query)
+        op = Op(
+            "An H.264 or H.265 event as a film (ETag, Range); `to`: up to this item",
+            media=(MP4,),
+            ranges=True,
+            query=query,
+        )
         routes.add("GET", ROOT + f"/events/{{id:{EVENT_ID}}}/event.mp4", Access.VIEWER, self._event, op)
-        live = Op("Live H.264 or H.265 as fragmented MP4; endless", media=MP4)
+        live = Op("Live H.264 or H.265 as fragmented MP4; endless", media=(MP4,), errors=(503,))
         routes.add("GET", ROOT + "/cameras/{camera}/live.mp4", Access.VIEWER, self._live, live)
 
     async def _event(self, request: web.Request) -> web.StreamResponse:

@@ -33,13 +33,18 @@ _PROBLEM = {
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One operation. `body` and `answer` are types with a JSON form; `media` an answer that is not JSON."""
+    """One operation. `body` and `answer` are types with a JSON form.
+
+    `media`: what an answer is that is not JSON, `ranges` where it takes Range and conditions; `takes`: what a body is.
+    """
 
     summary: str
     answer: Any = None
     status: int = 200
     body: Any = None
-    media: str = ""
+    media: tuple[str, ...] = ()
+    ranges: bool = False
+    takes: tuple[str, ...] = ()
     query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
 
@@ -57,8 +62,8 @@ class Declared(Protocol):
     def op(self) -> Op | None: ...
 
 
-def describe(routes: Iterable[Declared], version: str) -> dict[str, Any]:
-    """The whole document; routes without an `op` are not part of the API."""
+def describe(routes: Iterable[Declared], version: str, cookie: str) -> dict[str, Any]:
+    """The whole document; routes without an `op` are not part of the API. `cookie`: the session's."""
     schemas: dict[str, Any] = {"Problem": _PROBLEM}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -80,7 +85,9 @@ def describe(routes: Iterable[Declared], version: str) -> dict[str, Any]:
             "schemas": schemas,
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "An API token (POST /api/v1/tokens)"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "camera-agent", "description": "The page's"},
+                "session": {"type": "apiKey", "in": "cookie", "name": cookie, "description": "The page's"},
+                "login": {"type": "http", "scheme": "basic", "description": "A camera's own, for its uploads"},
+                "agent": {"type": "http", "scheme": "bearer", "description": "A camera's own token, likewise"},
             },
         },
     }
@@ -94,7 +101,7 @@ def _operation(route: Declared, op: Op, schemas: dict[str, Any]) -> dict[str, An
         "summary": op.summary,
         "tags": words[:1],
         "x-permission": access,
-        "responses": _responses(op, schemas, access, "{" in route.path),
+        "responses": _responses(op, schemas, access, route.path),
     }
     parameters = [_path_parameter(m) for m in PARAMETER.finditer(route.path)]
     parameters += [{"name": n, "in": "query", "required": False, "schema": s} for n, s in op.query.items()]
@@ -103,8 +110,10 @@ def _operation(route: Declared, op: Op, schemas: dict[str, Any]) -> dict[str, An
     if op.body is not None:
         content = {"application/json": {"schema": describe_type(op.body, schemas)}}
         what["requestBody"] = {"required": True, "content": content}
-    if access == "open":
-        what["security"] = []
+    elif op.takes:
+        what["requestBody"] = {"required": True, "content": {kind: {"schema": BINARY} for kind in op.takes}}
+    if access in ("open", "token"):
+        what["security"] = [{"login": []}, {"agent": []}] if _of_a_camera(access, route.path) else []
     return what
 
 
@@ -115,21 +124,31 @@ def _path_parameter(match: re.Match[str]) -> dict[str, Any]:
     return {"name": match[1], "in": "path", "required": True, "schema": schema}
 
 
-def _responses(op: Op, schemas: dict[str, Any], access: str, parameters: bool) -> dict[str, Any]:
+def _of_a_camera(access: str, path: str) -> bool:
+    """Whether it asks for the login or the token of the camera that the path names."""
+    return access == "token" and "{camera}" in path
+
+
+def _responses(op: Op, schemas: dict[str, Any], access: str, path: str) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done" if op.status == 204 else "As asked"}
     if op.answer is not None:
         good["content"] = {"application/json": {"schema": describe_type(op.answer, schemas)}}
     elif op.media:
-        good["content"] = {op.media: {"schema": BINARY}}
+        good["content"] = {kind: {"schema": BINARY} for kind in op.media}
+    answers = {str(op.status): good}
     codes = {*op.errors}
-    if access != "open":
+    if op.ranges:
+        answers |= {"206": good | {"description": "The range"}, "304": {"description": "You have it"}}
+        codes.add(416)
+    if access not in ("open", "token"):
         codes |= {401, 403}
-    if parameters:
+    elif _of_a_camera(access, path):
+        codes |= {401, 410}
+    if "{" in path:
         codes.add(404)
-    if op.body is not None:
+    if op.body is not None or op.takes:
         codes |= {400, 413}
     if op.query:
         codes.add(400)
-    errors = {str(c): {"$ref": "#/components/responses/Problem"} for c in sorted(codes)}
     problem = {"application/problem+json": {"schema": {"$ref": PROBLEM}}}
-    return {str(op.status): good} | {c: {"description": "Problem", "content": problem} for c in errors}
+    return answers | {str(c): {"description": "Problem", "content": problem} for c in sorted(codes)}

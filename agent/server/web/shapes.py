@@ -242,6 +242,18 @@ class NewPassword:
     new: Secret
 
 
+class UploadedJson(TypedDict):
+    """How many pictures were stored."""
+
+    stored: int
+
+
+class PushedJson(TypedDict):
+    """How many pictures came."""
+
+    pictures: int
+
+
 class PairedJson(TypedDict):
     """What an agent needs; the token is in no other place."""
 

@@ -45,7 +45,7 @@ class Streams:
 
     def add_to(self, routes: Routes) -> None:
         camera = ROOT + "/cameras/{camera}"
-        op = Op("Live, as MJPEG; endless", media="multipart/x-mixed-replace")
+        op = Op("Live, as MJPEG; endless", media=("multipart/x-mixed-replace",))
         routes.add("GET", camera + "/live.mjpeg", Access.VIEWER, self._mjpeg, op)
         routes.add("GET", camera + "/live.ws", Access.VIEWER, self._websocket)
 
