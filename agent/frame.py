@@ -77,7 +77,8 @@ class Decision:
 
     `score` is the share of the picture that moves (0..1); `boxes` are where; `reason` is one word for
     why (`motion`) or why not (`still`, `learning`, `light`, …). `still`, where motion begins: a JPEG made of
-    the picture, when the camera's own are none. `zone` is that of the largest object, `hidden` what else differed.
+    the picture, when the camera's own are none. `zone` is that of the largest object, `hidden` what else differed;
+    `calm`: nothing did, not one pixel.
     """
 
     moving: bool
@@ -87,6 +88,7 @@ class Decision:
     still: bytes = field(default=b"", repr=False, compare=False)
     zone: str = ""
     hidden: tuple[Candidate, ...] = ()
+    calm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

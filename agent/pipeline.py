@@ -15,7 +15,7 @@ from agent.hub import Hub
 from agent.judge import Analyse, Judge
 from agent.media import clip as clips
 from agent.media.size import size_of
-from agent.motion import Schedule
+from agent.motion import Looks, Schedule
 from agent.outbox import MemorySpool, Outbox, Spooling
 from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.sinks import Command, Feed, Orders, Sink
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 Observer = Callable[[str, Opened | Closed | Frozen], None]
 DRAIN_S = 1.0
 MAX_EVENT = 1 << 31
-SETTLED_NS = 2_000_000_000  # an event that lasts longer than this in any case is looked at less often, and in rows
-MOST_TOGETHER = 8
-SPACED_NS = 400_000_000  # looks at it are no farther apart: the detector would lose what it follows
 HEAD_NS = 5_000_000_000  # of an event; the rest is given up first when space runs out
 
 
@@ -63,8 +60,8 @@ class Pipeline:
     """Runs one camera until cancelled; `stop` lets what is open leave first.
 
     `analyse` decodes and judges one frame (in a thread of its own); None records nothing and only
-    serves live view. It is called at most `analyses_per_s` times a second, with the newest frame; while an event
-    lasts for two more seconds in any case, half as often, for the looks of up to two seconds in one go.
+    serves live view. It is called at most `analyses_per_s` times a second, with the newest frame (`Looks`); while an
+    event lasts for two more seconds in any case, for those of up to two seconds in one go.
     """
 
     def __init__(
@@ -101,12 +98,9 @@ class Pipeline:
         self.why = Ring()
         self._trail: Trail | None = None
         self._analyse = analyse
-        self._period_ns = round(1e9 / analyses_per_s)
-        self._spaced_ns = max(self._period_ns, min(2 * self._period_ns, SPACED_NS))
-        self._together = min(max(1, SETTLED_NS // self._spaced_ns), MOST_TOGETHER)
+        self._looks = Looks(analyses_per_s)
         self._observer = observer
         self._clock = clock or SystemClock()
-        self._due_ns = 0
         self._last: Frame | None = None
         self._judge: Judge | None = None
         self._judged: Frame | None = None
@@ -180,12 +174,8 @@ class Pipeline:
         if frame.pts_ns < self._asked_until_ns:
             self._judged = frame
             self.recorder.decision(frame, Decision(True, reason="asked"))
-        if self._judge is not None and frame.pts_ns >= self._due_ns:
-            settled = self.recorder.settled_ns(frame) >= SETTLED_NS
-            period_ns = self._spaced_ns if settled else self._period_ns
-            # The grid of due times keeps the mean rate when frames come a little early or late.
-            self._due_ns = max(self._due_ns + period_ns, frame.pts_ns + period_ns // 2)
-            self._judge.offer(frame, self._together if settled else 1)
+        if self._judge is not None and (row := self._looks.due(frame.pts_ns, self.recorder.settled_ns(frame))):
+            self._judge.offer(frame, row)
 
     @property
     def fps(self) -> float:
@@ -195,7 +185,7 @@ class Pipeline:
     @property
     def judged_every_s(self) -> float | None:
         """How often a picture is looked at for motion; None: never."""
-        return None if self._analyse is None else self._period_ns / 1e9
+        return None if self._analyse is None else self._looks.period_s
 
     def arm(self, armed: bool) -> None:
         """Whether motion makes events; live view goes on in any case."""
@@ -211,7 +201,8 @@ class Pipeline:
         self.health.worked(self.name, self._clock)
         self.size = size_of(frame)
         self._gaps, self._gap_s = 0, 0.0
-        self._due_ns = self._live_due_ns = self._asked_until_ns = 0
+        self._live_due_ns = self._asked_until_ns = 0
+        self._looks.begin(frame.pts_ns)
         self.started.set()
 
     def _hear(self) -> None:
@@ -222,6 +213,7 @@ class Pipeline:
             if isinstance(verdict, ValueError):
                 self._undecodable(verdict)
                 continue
+            self._looks.found(frame.pts_ns, verdict.calm)
             self.counters.analysed += 1
             self.counters.moving += verdict.moving
             self.decision = verdict

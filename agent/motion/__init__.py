@@ -9,6 +9,7 @@ from agent.errors import ConfigError
 from agent.frame import Decision
 from agent.motion import hours, polygons
 from agent.motion.hours import Schedule as Schedule
+from agent.motion.looks import Looks as Looks
 from agent.motion.polygons import Polygon
 from agent.schema import above, at_least, at_most
 

@@ -93,7 +93,7 @@ class MotionDetector:
             now = Light()
         background.learn(luma, active, dt_s)
         self._past.append((pts_s, luma, now))
-        return self._decide([k.blob for k in moving], tuple(hidden), pts_s)
+        return self._decide([k.blob for k in moving], tuple(hidden), pts_s, calm=not count)
 
     def _compare(self, luma: Plane, level: float) -> tuple[Light, Plane, Plane, Plane]:
         """The light now, how far each pixel is from its range, how far is needed, and 255 where it is farther."""
@@ -200,7 +200,7 @@ class MotionDetector:
         zone = self._region.zone(b.cx, b.cy)
         return Candidate(reason, box, round(evidence, 1), round(self._tracker.wanted, 1), zone)
 
-    def _decide(self, moving: list[Blob], hidden: tuple[Candidate, ...], pts_s: float) -> Decision:
+    def _decide(self, moving: list[Blob], hidden: tuple[Candidate, ...], pts_s: float, calm: bool) -> Decision:
         if pts_s < self._quiet_until_s:
             return Decision(moving=False, reason="learning", hidden=hidden)
         if moving:
@@ -218,4 +218,4 @@ class MotionDetector:
             return self._seen
         if pts_s - self._seen_s <= self._tuning.hold_s:
             return replace(self._seen, reason="hold", hidden=hidden)
-        return Decision(moving=False, reason=hidden[0].reason if hidden else "still", hidden=hidden)
+        return Decision(moving=False, reason=hidden[0].reason if hidden else "still", hidden=hidden, calm=calm)

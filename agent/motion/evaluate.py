@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agent import motion
 from agent.frame import Codec, Decision, Frame
 from agent.media import jpeg
+from agent.motion.looks import Looks
 from agent.motion.luma import luma
 from agent.motion.rawclip import open_footage
 
@@ -31,27 +32,12 @@ class Judged:
     pixels: tuple[int, int]
 
 
-class Budget:
-    """Which frames are looked at, at most `per_s` a second (None: all): the grid that a live camera's frames pass."""
-
-    def __init__(self, per_s: float | None) -> None:
-        self._period_s = 1 / per_s if per_s else 0.0
-        self._due_s = 0.0
-
-    def takes(self, pts_s: float) -> bool:
-        """Whether the frame of `pts_s` is looked at."""
-        if pts_s < self._due_s:
-            return False
-        self._due_s = max(self._due_s + self._period_s, pts_s + self._period_s / 2)
-        return True
-
-
 def judge(
     pictures: Iterable[bytes], clip_fps: float, settings: MotionSettings, per_s: float | None
 ) -> Iterator[Judged]:
     """The decision of each JPEG, `clip_fps` of them a second; a picture that does not decode inherits the last one."""
     detector = motion.create(settings)
-    budget = Budget(per_s)
+    looks = Looks(per_s)
     last = Decision(moving=False, reason="learning")
     for index, data in enumerate(pictures):
         pts_s = index / clip_fps
@@ -60,9 +46,10 @@ def judge(
         try:
             info = jpeg.inspect(data)
             pixels = (info.width, info.height)
-            if budget.takes(pts_s):
-                frame = Frame(Codec.JPEG, data, True, round(pts_s * 1e9), 0, index)
+            frame = Frame(Codec.JPEG, data, True, round(pts_s * 1e9), 0, index)
+            if looks.due(frame.pts_ns):
                 last, fresh = detector.update(luma(frame), pts_s), True
+                looks.found(frame.pts_ns, last.calm)
         except ValueError:
             pass
         yield Judged(index, last, fresh, pixels)
