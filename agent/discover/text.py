@@ -22,6 +22,8 @@ def printable(text: str, most: int = 80) -> str:
 class _Text:
     """A response's body up to a limit."""
 
+    patience_s = 0.0
+
     missing = 1
 
     def __init__(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 
 from agent.errors import TransientError
 from agent.media.jpeg import TooLarge
 from agent.media.multipart import Splitter
+from agent.sources.rhythm import Rhythm
 
 _READ_BYTES = 64 * 1024
 _LINE = re.compile(rb"\r?\n?([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\n]{0,200})?\r?\n")
@@ -21,6 +23,9 @@ class Pictures:
         self._splitter = splitter
         self._publish = publish
         self._left = length
+        self._rhythm = Rhythm(time.monotonic)
+        self._since = self._pieces = 0
+        self.patience_s = 0.0
         self.room = splitter.room
 
     def take(self, count: int) -> int:
@@ -29,12 +34,19 @@ class Pictures:
             pictures = self._splitter.received(count)
         except ValueError as e:
             raise _as_error(e) from None
+        self._since += count
+        self._pieces += 1
+        want, self.patience_s = self._splitter.missing, 0.0
         if pictures:
+            self._rhythm.came(self._since, self._pieces)
+            self._since = self._pieces = 0
             self._publish(pictures)
+            if want == 1 and self._rhythm.least > 1:
+                want, self.patience_s = self._rhythm.least, self._rhythm.patience_s
         if self._left is None:
-            return self._splitter.missing
+            return want
         self._left -= count
-        return min(self._left, self._splitter.missing) if self._left > 0 else 0
+        return min(self._left, want) if self._left > 0 else 0
 
 
 class ChunkedPictures:
@@ -48,6 +60,7 @@ class ChunkedPictures:
         self._end = 0
         self._left = 0
         self._ended = False
+        self.patience_s = 0.0
 
     def room(self) -> memoryview:
         return self._view[self._end :]

@@ -138,7 +138,12 @@ def parse_head(block: bytes) -> Head:
 
 
 class Body(Protocol):
-    """Takes a response's body, in place."""
+    """Takes a response's body, in place.
+
+    `patience_s`: how long it can wait for as many bytes as `take` told; 0: until they are there, it needs all of them.
+    """
+
+    patience_s: float
 
     def room(self) -> memoryview: ...
 
@@ -160,6 +165,8 @@ class Connection(asyncio.BufferedProtocol):
         self._count = 0
         self._body: Body | None = None
         self._lowat = 1
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
         self._sock: socket.socket | None = None
         self._transport: asyncio.Transport | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
@@ -192,8 +199,14 @@ class Connection(asyncio.BufferedProtocol):
             return
         if not want:
             self._end(None)
-        elif want != self._lowat:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if want != self._lowat:
             self._wait_for(want)
+        if self._body.patience_s and self._sock is not None:
+            self._timer = self._loop.call_later(self._body.patience_s, self._wait_for, 1)
 
     def _find_head(self) -> None:
         found = _HEAD_END.search(self._early, 0, self._count)
@@ -250,6 +263,8 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self.ended.set_exception(error)
                 self.ended.exception()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
 
