@@ -48,6 +48,7 @@ class Session:
         self._credit = asyncio.Event()
         self._told: set[tuple[int, int, str]] = set()
         self._heard_s = 0.0
+        self._second = asyncio.Event()
         feed.orders.add("live", self._live_asked)
 
     async def run(self) -> None:
@@ -190,7 +191,8 @@ class Session:
                 if gap not in self._told:
                     await self._drop(*gap)
             self._told = set(gaps)
-            await asyncio.sleep(LOOK_S)
+            self._second.clear()
+            await self._second.wait()  # not a timer of its own: each waking costs as much as receiving a picture
 
     async def _send_items(self) -> None:
         session = self._feed.outbox.session()
@@ -214,6 +216,7 @@ class Session:
         await self._ws.ping(self._pace.mark())
         while True:
             await asyncio.sleep(LOOK_S)
+            self._second.set()
             now_s, queued = loop.time(), self._queued()
             if queued != left or queued == 0:
                 moved_s = now_s if queued != left else moved_s
