@@ -19,6 +19,7 @@ from agent.errors import AgentError, UsageError
 log = logging.getLogger(__name__)
 
 Answer = Callable[[dict[str, Any]], Any] | Callable[[dict[str, Any]], Awaitable[Any]]
+SOCKETS = "agent-*.sock"
 MAX_REQUEST_BYTES = 64 * 1024
 ASK_S = 5.0
 
@@ -40,20 +41,30 @@ class Control:
 
     async def start(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if self.path.parent.stat().st_uid != os.getuid():  # in /tmp anybody may have made it before us
-                raise OSError(errno.EPERM, "the folder belongs to another user")
-            self.path.unlink(missing_ok=True)
-            self._server = await asyncio.start_unix_server(self._serve, self.path, limit=MAX_REQUEST_BYTES)
-            self.path.chmod(0o600)
+            try:
+                await self._listen()
+            except FileNotFoundError:  # an agent that ended just then took the folder along
+                await self._listen()
         except OSError as e:
             log.warning("no control socket at %s: %s", self.path, e.strerror or e)
 
+    async def _listen(self) -> None:
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.stat().st_uid != os.getuid():  # in /tmp anybody may have made it before us
+            raise OSError(errno.EPERM, "the folder belongs to another user")
+        for left in [self.path, *filter(_dead, folder.glob(SOCKETS))]:
+            left.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self.path, limit=MAX_REQUEST_BYTES)
+        self.path.chmod(0o600)
+
     async def close(self) -> None:
+        """The socket goes, and its folder with the last one."""
         if self._server is not None:
             self._server.close()
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
+                self.path.parent.rmdir()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -94,7 +105,14 @@ def runtime_folder() -> Path:
 def agents() -> list[Path]:
     """The sockets of agents that may be running, the service's first."""
     folders = dict.fromkeys((Path("/run/camera-agent"), runtime_folder()))
-    return [path for folder in folders for path in sorted(folder.glob("agent-*.sock"))]
+    return [path for folder in folders for path in sorted(folder.glob(SOCKETS))]
+
+
+def _dead(path: Path) -> bool:
+    """Was its agent killed?"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.setblocking(False)
+        return s.connect_ex(str(path)) == errno.ECONNREFUSED
 
 
 def ask(path: Path, do: str, timeout_s: float = ASK_S, **args: Any) -> Any:

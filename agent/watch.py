@@ -84,9 +84,10 @@ class Store:
                 self.path = Path(keep).expanduser()
                 self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             else:
-                base = os.environ.get("XDG_RUNTIME_DIR", "")
-                base = base if base and _free(base) > GIB // 2 else tempfile.gettempdir()
-                _remove_leftovers(base)
+                bases = [b for b in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()) if b]
+                for base in bases:  # both: what was left in the first may have filled it
+                    _remove_leftovers(base)
+                base = bases[0] if _free(bases[0]) > GIB // 2 else bases[-1]
                 self.path = Path(tempfile.mkdtemp(prefix=DIRECTORY, dir=base))
             self._lock = open(self.path / "watch.lock", "w")  # noqa: SIM115 held until the end
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

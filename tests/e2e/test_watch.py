@@ -29,7 +29,7 @@ def places(tmp_path: Path) -> dict[str, str]:
     names = ("TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HOME")
     for name in names:
         (tmp_path / name).mkdir(exist_ok=True)
-    return {name: str(tmp_path / name) for name in names}
+    return {name: str(tmp_path / name) for name in names} | {"RUNTIME_DIRECTORY": ""}
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -157,14 +157,29 @@ async def test_nobody_reads_it_is_a_clean_end(tmp_path: Path, args: str, code: i
     assert left(tmp_path) == []
 
 
-async def test_a_killed_watch_is_tidied_up_by_the_next(tmp_path: Path) -> None:
-    env = places(tmp_path)
+async def killed(env: dict[str, str]) -> None:
     async with running("watch", "demo", "--port", "0", env=env) as watch:
         await watch.said("opens once")
+        while not list(Path(env["HOME"]).parent.rglob("agent-*.sock")):
+            await asyncio.sleep(0.05)
         await watch.end(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("runtime", [None, ""])
+async def test_a_killed_watch_is_tidied_up_by_the_next(tmp_path: Path, runtime: str | None) -> None:
+    env = places(tmp_path) | ({} if runtime is None else {"XDG_RUNTIME_DIR": runtime})
+    await killed(env)
     assert left(tmp_path)
     await command("watch", "demo", "--port", "0", "--for", "1s", env=env)
     assert left(tmp_path) == []
+
+
+async def test_recordings_of_a_killed_watch_are_found_in_either_place(tmp_path: Path) -> None:
+    env = places(tmp_path)
+    await killed(env | {"XDG_RUNTIME_DIR": ""})
+    assert list(tmp_path.rglob("camera-agent-watch-*"))
+    await command("watch", "demo", "--port", "0", "--for", "1s", env=env)
+    assert not list(tmp_path.rglob("camera-agent-watch-*"))
 
 
 async def test_keep_keeps_what_can_be_watched_again(tmp_path: Path) -> None:
