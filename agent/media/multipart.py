@@ -99,6 +99,10 @@ class Splitter:
         self.bad_parts += self._step == self._walk
         return pictures
 
+    def free(self) -> None:
+        """Let go of the buffer, which a traceback would keep until garbage is collected; nothing can follow."""
+        self._buf, self._view = bytearray(), memoryview(b"")
+
     def _compact(self, want: int) -> None:
         kept = self._end - self._at
         if kept + want <= len(self._buf):

@@ -104,7 +104,7 @@ def from_text(text: str) -> Source:
             scheme = "file"
         else:
             raise UsageError(
-                f"no such camera: '{text}' (demo, picamera, a webcam number, a video file or folder, "
+                f"no such camera: '{_shown(text)}' (demo, picamera, a webcam number, a video file or folder, "
                 "http://user:password@host/video.cgi, rtsp://user:password@host/path or dcs920://user:password@host)",
                 66,
             )
@@ -120,4 +120,9 @@ def from_text(text: str) -> Source:
     known = [s for k in KINDS.values() for s in k.schemes]
     near = difflib.get_close_matches(scheme.lower(), known, 1)
     hint = f", did you mean '{near[0]}://'?" if near else f" (one of {', '.join(known)})"
-    raise UsageError(f"no such camera: '{scheme}://' is neither a scheme nor a preset that I know{hint}", 66)
+    raise UsageError(f"no such camera: '{_shown(scheme)}://' is neither a scheme nor a preset that I know{hint}", 66)
+
+
+def _shown(text: str) -> str:
+    """What was typed, on one line, without what may be a password in it."""
+    return "".join(c if c.isprintable() else "?" for c in text.rpartition("@")[2][:80])

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
-from agent.errors import PermanentError, TransientError
+from agent.errors import AgentError, PermanentError, TransientError
+from agent.media.jpeg import TooLarge
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_LOWAT_BYTES = 1024 * 1024
@@ -261,6 +262,8 @@ class Connection(asyncio.BufferedProtocol):
             if error is None:
                 self.ended.set_result(None)
             else:
+                if isinstance(error, AgentError | TooLarge):  # a bug keeps its traceback
+                    error.__traceback__ = error.__context__ = None  # whose frames hold the buffer, and so itself
                 self.ended.set_exception(error)
                 self.ended.exception()
         if self._timer is not None:

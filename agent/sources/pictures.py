@@ -95,6 +95,7 @@ class Run:
             raise TransientError(f"{label}: {e}") from None
         finally:
             await connection.close()
+            splitter.free()
             log.debug(
                 "%s: %d pictures, %d bad parts, %d resyncs, %d wake-ups",
                 *(label, splitter.frames, splitter.bad_parts, splitter.resyncs, connection.wakeups),

@@ -45,13 +45,15 @@ async def refused(code: int, says: str, *args: str, timeout_s: float = 30) -> st
     [
         ("gopher://camera", 66, "'gopher://' is neither a scheme nor a preset"),
         ("nosuchfile.avi", 66, "no such camera: 'nosuchfile.avi'"),
+        ("admin:hunter2@host/", 66, "no such camera: 'host/'"),
+        ("a film\nthere", 66, "no such camera: 'a film?there'"),
         ("/dev/video63", 66, "/dev/video63: no such webcam"),
         ("http://", 66, "no such camera"),
     ],
 )
 async def test_an_unknown_source(source: str, code: int, says: str) -> None:
     text = await refused(code, says, "watch", source, "--port", "0", "--for", "5s")
-    assert text.count(says) == 1
+    assert text.count(says) == 1 and "hunter2" not in text
 
 
 async def test_a_wrong_password_is_said_once_and_without_it(faulty: Start) -> None:

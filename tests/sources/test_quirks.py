@@ -1,6 +1,8 @@
 """The twelve classes of what cameras do to MJPEG over HTTP, each played by the fake camera over a real socket."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -182,6 +184,22 @@ async def test_12_what_never_ends_is_dropped(film: Path, fault: str, text: str) 
         assert isinstance(error, TransientError) and text in str(error)
         await asyncio.sleep(0)
         assert cam.connections == 1
+
+
+async def test_12_try_after_try_nothing_of_it_stays_in_memory(film: Path) -> None:
+    errors = []
+    gc.collect()
+    gc.disable()  # which comes by chance, and late where little else happens
+    tracemalloc.start()
+    try:
+        async with camera(film, faults=["endless-part"]) as cam:
+            for _ in range(4):
+                errors.append((await collect(source(cam)))[1])
+            held_bytes, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert peak_bytes > 8 << 20 > 2 * held_bytes and all("longer than" in str(e) for e in errors)
 
 
 async def test_11_another_size_closes_the_event_and_no_clip_has_two(film: Path) -> None:
