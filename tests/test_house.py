@@ -35,6 +35,7 @@ MAY = {
     "systemd": set(),
     "memory": {"trust"},
     "trust": {"errors"},
+    "threads": set(),
     "durable": set(),
     "cloudevents": set(),
     "media": BASE,
@@ -55,7 +56,7 @@ MAY = {
     "sources": BASE | {"media"},
     "discover": BASE | {"sources"},
     "trial": BASE | {"media", "sources"},
-    "sinks": BASE | {"media", "hub", "outbox", "trust"},
+    "sinks": BASE | {"media", "hub", "outbox", "threads", "trust"},
     "pipeline": BASE
     | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise", "why"},
     "server": BASE

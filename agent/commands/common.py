@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from agent import exits
+from agent.commands.loop import Loop
 from agent.errors import AgentError, ConfigError, PermanentError, UsageError
 from agent.memory import one_heap
 
@@ -124,7 +125,8 @@ def expected(e: BaseException) -> AgentError | None:
 def run_async(main: Coroutine[Any, Any, Any]) -> Any:
     one_heap()
     try:
-        return asyncio.run(main)
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            return runner.run(main)
     except KeyboardInterrupt:
         sys.exit(exits.OK)
     except BaseException as e:

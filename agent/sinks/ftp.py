@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -15,8 +14,10 @@ from agent.sinks.filing import deliver
 from agent.sinks.ftpsession import FtpSession, Place
 from agent.sinks.secret import check_scheme, label_of, secret, user_of
 from agent.sinks.threads import finished
+from agent.threads import Threads
 
 PORT = 21
+CLOSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class FtpSink:
 
     async def run(self, feed: Feed) -> None:
         session = FtpSession(self._place())
-        with ThreadPoolExecutor(1, thread_name_prefix="ftp") as thread:
+        with Threads(1, "ftp") as thread:
 
             async def call(work: object, *args: object) -> None:
                 await finished(work, *args, executor=thread, abort=session.abort)  # type: ignore[arg-type]
@@ -69,7 +70,7 @@ class FtpSink:
                 feed.up()
                 await deliver(feed, self.rules(), put, lambda: call(session.noop))
             finally:
-                await asyncio.shield(asyncio.get_running_loop().run_in_executor(thread, session.close))
+                await asyncio.wait({asyncio.wrap_future(thread.submit(session.close))}, timeout=CLOSE_S)
 
     def _place(self) -> Place:
         parts = urlsplit(self.url)
