@@ -51,7 +51,7 @@ class Control:
     async def _listen(self) -> None:
         folder = self.path.parent
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if folder.stat().st_uid != os.getuid():  # in /tmp anybody may have made it before us
+        if not _ours(folder):
             raise OSError(errno.EPERM, "the folder belongs to another user")
         for left in [self.path, *filter(_dead, folder.glob(SOCKETS))]:
             left.unlink(missing_ok=True)
@@ -62,8 +62,9 @@ class Control:
         """The socket goes, and its folder with the last one."""
         if self._server is not None:
             self._server.close()
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            if _ours(self.path.parent):
                 self.path.parent.rmdir()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,6 +107,11 @@ def agents() -> list[Path]:
     """The sockets of agents that may be running, the service's first."""
     folders = dict.fromkeys((Path("/run/camera-agent"), runtime_folder()))
     return [path for folder in folders for path in sorted(folder.glob(SOCKETS))]
+
+
+def _ours(folder: Path) -> bool:
+    """In /tmp anybody may have made it before us."""
+    return folder.stat().st_uid == os.getuid()
 
 
 def _dead(path: Path) -> bool:

@@ -45,7 +45,16 @@ async def test_no_socket_in_a_folder_of_somebody_else(tmp_path: Path, caplog: py
     box = Control(tmp_path)
     await box.start()
     await box.close()
-    assert not box.path.exists() and "the folder belongs to another user" in caplog.text
+    assert tmp_path.exists() and not box.path.exists() and "the folder belongs to another user" in caplog.text
+
+
+async def test_no_socket_at_a_path_that_is_too_long_leaves_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = Control(tmp_path / ("long" * 30))
+    await box.start()
+    await box.close()
+    assert "no control socket" in caplog.text and list(tmp_path.iterdir()) == []
 
 
 def test_a_socket_that_nobody_listens_at(tmp_path: Path) -> None:

@@ -24,18 +24,26 @@ KINDS = [
 ]
 
 
+PLACES = {
+    "TMPDIR": "T",
+    "XDG_RUNTIME_DIR": "R",
+    "XDG_STATE_HOME": "S",
+    "XDG_CONFIG_HOME": "C",
+    "XDG_CACHE_HOME": "K",
+    "HOME": "H",
+}
+"""Short names: a socket's path has room for 107 letters."""
+
+
 def places(tmp_path: Path) -> dict[str, str]:
     """An environment whose every place to write is below `tmp_path`."""
-    names = ("TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HOME")
-    for name in names:
-        (tmp_path / name).mkdir(exist_ok=True)
-    return {name: str(tmp_path / name) for name in names} | {"RUNTIME_DIRECTORY": ""}
+    for folder in PLACES.values():
+        (tmp_path / folder).mkdir(exist_ok=True)
+    return {name: str(tmp_path / folder) for name, folder in PLACES.items()} | {"RUNTIME_DIRECTORY": ""}
 
 
 def left(tmp_path: Path) -> list[str]:
-    return [
-        str(p) for name in os.listdir(tmp_path) if name.isupper() or "_" in name for p in (tmp_path / name).rglob("*")
-    ]
+    return [str(p) for folder in PLACES.values() for p in (tmp_path / folder).rglob("*")]
 
 
 async def test_json_is_four_kinds_of_cloudevents_and_the_last_has_the_counts(tmp_path: Path) -> None:
