@@ -69,6 +69,20 @@ async def test_what_curl_uploads_is_stored_as_it_is(server: CameraServer, keys: 
     assert [data for data, _ in await stored(server)] == [*pictures, pictures[0]]
 
 
+@pytest.mark.parametrize("expect", [None, "100-continue", "the unexpected"])
+async def test_who_is_turned_away_is_told_as_a_problem(server: CameraServer, keys: Keys, expect: str | None) -> None:
+    """Also before the body is sent, where a client waits for our word."""
+    headers = {"Expect": expect} if expect else {}
+    if expect == "the unexpected":
+        headers |= basic(keys.login, keys.password)
+    async with aiohttp.ClientSession() as http:
+        url = f"http://127.0.0.1:{server.port}/v1/cam/porch/picture"
+        async with http.put(url, data=jpeg(1), headers=headers) as answer:
+            assert answer.content_type == "application/problem+json"
+            told = await answer.json()
+    assert told["status"] == answer.status == (417 if expect == "the unexpected" else 401) and told["title"]
+
+
 async def test_uploads_are_an_event_that_a_pause_ends(
     server: CameraServer, keys: Keys, viewer: aiohttp.ClientSession
 ) -> None:

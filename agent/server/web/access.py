@@ -122,14 +122,15 @@ class Routes:
             raise web.HTTPForbidden(text="you may not do this")
 
 
-async def _expect_login(request: web.Request) -> None:
+async def _expect_login(request: web.Request) -> web.Response | None:
     """Refuse an upload that waits for our 100 before it begins: ffmpeg learns so that it has to log in."""
     if "Authorization" not in request.headers:
-        raise web.HTTPUnauthorized(text="log in first", headers={"WWW-Authenticate": 'Basic realm="camera"'})
+        return problem(401, "Unauthorized", "log in first", {"WWW-Authenticate": 'Basic realm="camera"'})
     if request.headers.get("Expect", "").lower() != "100-continue":
-        raise web.HTTPExpectationFailed(text="only 100-continue is known")
+        return problem(417, "Expectation Failed", "only 100-continue is known", {})
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # the answer itself has not begun
+    return None
 
 
 def asking(request: web.Request) -> Who:
