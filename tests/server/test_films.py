@@ -132,6 +132,9 @@ async def test_live_is_endless_fragmented_mp4(
                 data += await answer.content.readany()
         answer.close()
         assert (await viewer.get(f"{base}/api/v1/cameras/none/live.mp4")).status == 404
+        for way in ("live.mjpeg", "live.ws", "latest.jpg"):
+            async with viewer.get(f"{base}/api/v1/cameras/gate/{way}") as instead:
+                assert instead.status == 404 and "see live.mp4" in await instead.text()
     sent = [h264.split(u.data) for u in camera.units]
     with av.open(io.BytesIO(bytes(data[: data.rfind(b"moof") - 4]))) as source:
         played = [h264.split(h264.to_annexb(bytes(p))) for p in source.demux(video=0) if p.size]

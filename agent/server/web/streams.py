@@ -50,9 +50,16 @@ class Streams:
         routes.add("GET", camera + "/live.ws", Access.VIEWER, self._websocket)
 
     async def _mjpeg(self, request: web.Request) -> web.StreamResponse:
+        camera = self._camera(request)
+        return await self.mjpeg(request, camera, while_allowed(self._rules, request, camera.name))
+
+    def _camera(self, request: web.Request) -> Camera:
+        """The camera of the path; raises HTTPNotFound where no JPEG will come."""
         camera = self._cameras.get(request.match_info["camera"])
         assert camera is not None
-        return await self.mjpeg(request, camera, while_allowed(self._rules, request, camera.name))
+        if (newest := camera.hub.newest) is not None and newest.codec is not Codec.JPEG:
+            raise web.HTTPNotFound(text="this camera sends films: see live.mp4")
+        return camera
 
     async def mjpeg(self, request: web.Request, camera: Camera, may: Callable[[], bool]) -> web.StreamResponse:
         """Answer with the camera's live pictures while `may()`."""
@@ -69,8 +76,7 @@ class Streams:
         return response
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
-        camera = self._cameras.get(request.match_info["camera"])
-        assert camera is not None
+        camera = self._camera(request)
         ws = web.WebSocketResponse(compress=False, max_msg_size=4096, timeout=CLOSE_S, heartbeat=20.0)
         if not ws.can_prepare(request):
             raise web.HTTPUpgradeRequired(text="this is a WebSocket", headers={"Upgrade": "websocket"})
