@@ -9,19 +9,18 @@ import glob
 import logging
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
 from agent import __version__, cloudevents, sources
 from agent.app import Agent, AgentConfig, CameraConfig
 from agent.console import Console
 from agent.discover import picameras, v4l2
+from agent.dispatch.listen import lan_address
 from agent.errors import AgentError, PermanentError, TransientError, UsageError
 from agent.exits import CANNOT_WRITE, TRY_LATER
 from agent.frozen import Frozen
@@ -59,16 +58,6 @@ def first_camera() -> tuple[Source, str]:
     for text in [f"picamera://{c.where}" for c in picameras.attached(FIND_S)] or [c.where for c in v4l2.attached()]:
         return sources.from_text(text), "the first camera that was found"
     return sources.from_text("demo"), "built-in scene, because no camera was found"
-
-
-def lan_address() -> str | None:
-    """This machine's private address, or None; asks the routing table, sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s, suppress(OSError):
-        s.connect(("192.0.2.1", 9))
-        address = str(s.getsockname()[0])
-        if ip_address(address).is_private and not ip_address(address).is_loopback:
-            return address
-    return None
 
 
 class Store:

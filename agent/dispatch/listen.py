@@ -9,6 +9,8 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 from agent.dispatch.proxyline import Peer
@@ -44,6 +46,16 @@ def tcp(host: str, port: int) -> list[socket.socket]:
                 sock.close()
             raise _refused(e, host, port) from None
     return out
+
+
+def lan_address() -> str | None:
+    """This machine's private address, or None; asks the routing table, sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s, suppress(OSError):
+        s.connect(("192.0.2.1", 9))
+        address = str(s.getsockname()[0])
+        if ip_address(address).is_private and not ip_address(address).is_loopback:
+            return address
+    return None
 
 
 def _refused(e: OSError, host: str, port: int) -> PermanentError:

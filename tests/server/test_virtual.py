@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from agent import hosted
 from agent.clock import SystemClock
+from agent.dispatch.listen import lan_address
 from agent.server.app import ServerSettings
 from agent.server.camera import CameraSettings
 from tests.e2e.product import COMMAND
@@ -66,6 +68,12 @@ async def test_addresses_of_version_six_are_written_with_brackets(tmp_path: Path
         made = await store.add("porch", CameraSettings())
     assert len(made["lines"]) == 5
     assert all("[::1]:8088" in text for text in (*made["lines"].values(), made["view_url"], made["upload_url"]))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", ""])
+async def test_who_listens_everywhere_is_reached_by_an_address(tmp_path: Path, host: str) -> None:
+    async with hosted.opened(ServerSettings(host=host, store=str(tmp_path / "store")), make=True) as store:
+        assert store.base() == f"http://{lan_address() or socket.gethostname()}:8088"
 
 
 async def test_a_camera_ends_although_the_server_was_down(start: Start) -> None:
