@@ -95,4 +95,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             told TEXT NOT NULL DEFAULT '[]'
         )""",
     ),
+    (
+        # What a camera's items take, lately or in all, and which are old: read without a look at the rows.
+        "CREATE INDEX items_camera_age ON items (camera, stored_ns, bytes)",
+    ),
 )
