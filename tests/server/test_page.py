@@ -111,6 +111,18 @@ async def test_live_frames_arrive_unchanged(server: CameraServer, page: Page, ag
     assert complaints == []
 
 
+async def test_an_old_picture_does_not_pass_for_a_live_one(server: CameraServer, page: Page, agent: Agent) -> None:
+    await enter(page, server)
+    await until(page, "window.cameraAgent?.lastFrame?.index > 3")
+    assert await page.locator(".camera.old").count() == 0
+    await agent.end()
+    await until(page, "document.querySelector('.camera.old .screen p:not([hidden])')?.textContent.includes('is away')")
+    assert "This picture came at" in await page.locator(".camera .screen p").inner_text()
+    again = Agent(server, await server.issue_token("porch"))
+    await until(page, "document.querySelector('.camera:not(.old) .screen p')?.hidden")
+    await again.end()
+
+
 async def test_many_credits_are_given_and_taken_back_out_of_sight(
     server: CameraServer, page: Page, agent: Agent
 ) -> None:

@@ -37,10 +37,13 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
 
         # Add a camera from the first page; its box has everything.
         await page.get_by_role("button", name="Add a camera").click()
+        await page.get_by_label("Name (").press_sequentially("Front Porch")
+        assert await page.get_by_label("Name (").input_value() == "front-porch", "as a phone's keyboard writes it"
         await page.get_by_label("Name (").fill("porch")
         await page.get_by_label("It ends").select_option(label="in a day")
         await page.get_by_role("button", name="Add", exact=True).click()
         await page.locator("#added-box .handover").wait_for()
+        await until(page, "document.activeElement.closest('#added') !== null")
         lines = await page.locator("#added-box .line code").all_text_contents()
         assert {line.split()[0] for line in lines if line} >= {"curl", "ffmpeg", "camera-agent"}
         assert any(line.startswith("curl -T picture.jpg ftp://") for line in lines)
@@ -58,7 +61,7 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         await page.get_by_role("button", name="Kept").wait_for()
         await page.get_by_role("button", name="Share", exact=True).click()
         await until(page, "document.getElementById('shared').textContent.includes('/s/')")
-        shared = await page.locator("#shared").inner_text()
+        shared = await page.locator("#shared code").inner_text()
         stranger = await (await browser.new_context()).new_page()
         await stranger.goto(shared)
         await until(stranger, "document.querySelector('img.film')?.naturalWidth === 160")
@@ -68,7 +71,7 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         # The settings page: storage, an invitation, a token, the share's views, and the end.
         await page.goto(server.urls()[0] + "settings")
         await page.get_by_text("1 event,").wait_for()
-        await page.get_by_text("opened 1 times").wait_for()
+        await page.get_by_text("opened once").wait_for()
         await page.locator("#cameras-list").get_by_role("button", name="Settings").click()
         porch = server._cameras.get("porch")
         assert porch is not None and (ends_ns := porch.settings.ends_ns) is not None
@@ -108,9 +111,12 @@ async def test_a_login_on_the_way_keeps_the_event_that_a_link_named(start: Start
     async with chromium() as page:
         await page.goto(server.urls()[0] + "#event=7")
         assert "/login" in page.url
+        names: list[str] = []
         for password in ("not the right one", PASSWORD):
+            names.append(await page.input_value("#user"))
             await page.fill("#user", "owner")
             await page.fill("#password", password)
             async with page.expect_navigation():
                 await page.click("button[type=submit]")
         assert page.url == server.urls()[0] + "#event=7"
+        assert names == ["", "owner"], "a wrong password costs only the password"

@@ -256,7 +256,7 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
         detail = "" if detail == f"{status}: {reason}" else detail
         if is_api(request):
             return problem(status, reason, detail, kept, errors)
-        response = page(status, detail or reason)
+        response = page(status, detail or ("There is no page at this address." if status == 404 else reason))
         response.headers.extend(kept)
         return response
 

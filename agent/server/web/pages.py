@@ -124,9 +124,12 @@ class Pages:
         more = f'<script type="module" src="/static/{script}.js"></script>\n'
         return (self._head.substitute(title=title, more=more) + _template(name).substitute()).encode()
 
-    def _form(self, name: str, title: str, error: str = "", status: int = 200) -> web.Response:
+    def _form(self, name: str, title: str, user: str = "", error: str = "", status: int = 200) -> web.Response:
+        """`user`: what stands in the field for the name."""
         note = f'<p class="error" role="alert">{html.escape(error)}</p>' if error else ""
-        return self.page(status, title, self._forms[name].substitute(error=note, least=MIN_PASSWORD))
+        return self.page(
+            status, title, self._forms[name].substitute(error=note, least=MIN_PASSWORD, user=html.escape(user))
+        )
 
     async def _index(self, request: web.Request) -> web.Response:
         return self._static.answer(request, INDEX)
@@ -162,7 +165,7 @@ class Pages:
 
     async def _setup_form(self, request: web.Request) -> web.Response:
         self._may_set_up(request)
-        return self._form("setup", "Welcome")
+        return self._form("setup", "Welcome", OWNER)
 
     async def _setup(self, request: web.Request) -> web.Response:
         self._may_set_up(request)
@@ -170,7 +173,7 @@ class Pages:
         try:
             account = await self._accounts.create(form["user"] or OWNER, _chosen(form), OWNER)
         except ValueError as e:
-            return self._form("setup", "Welcome", str(e), 400)
+            return self._form("setup", "Welcome", form["user"], str(e), 400)
         self._on_setup()
         return await self._enter(request, account.id)
 
@@ -192,7 +195,7 @@ class Pages:
         try:
             account = await self._accounts.accept(request.match_info["code"], form["user"], _chosen(form))
         except ValueError as e:
-            return self._form("invite", "You are invited", str(e), 400)
+            return self._form("invite", "You are invited", form["user"], str(e), 400)
         if account is None:
             raise web.HTTPGone(text="This invitation is used up. Ask for a new one.")
         return await self._enter(request, account.id)
@@ -207,14 +210,14 @@ class Pages:
     async def _login(self, request: web.Request) -> web.Response:
         address = request.remote or ""
         if wait_s := self._throttle.wait_s(address):
-            response = self._form("login", "Log in", f"Too many attempts: try again in {wait_s} s.", 429)
+            response = self._form("login", "Log in", "", f"Too many attempts: try again in {wait_s} s.", 429)
             response.headers["Retry-After"] = str(wait_s)
             return response
         self._throttle.failed(address)  # counted before the slow check, so that parallel guesses count too
         form = await self._read(request)
         account = await self._accounts.check(form["user"] or OWNER, form["password"])
         if account is None:
-            return self._form("login", "Log in", "That is not the right name and password.", 403)
+            return self._form("login", "Log in", form["user"], "That is not the right name and password.", 403)
         self._throttle.succeeded(address)
         return await self._enter(request, account.id)
 

@@ -70,10 +70,12 @@ class Sharing:
         at_ns = event.at_ns if event else self._clock.wall_ns()
         when = datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%d %b %Y %H:%M UTC") if event else "live"
         until = datetime.fromtimestamp(min(share.expires_ns / 1e9, 253e9), UTC).strftime("%d %b %Y %H:%M UTC")
+        shown = await self._picture_of(code, f"{name}, {html.escape(when)}", event)
+        once = event is not None and shown.startswith("<img")  # a film without the browser's buttons
+        again = f'<a class="button quiet" href="/s/{code}">Play again</a> ' if once else ""
         body = (
-            f'<p class="muted">{html.escape(when)}</p>'
-            f"{await self._picture_of(code, f'{name}, {html.escape(when)}', event)}"
-            f'<p class="row"><a class="button quiet" href="/s/{code}/picture.jpg" download>Save picture</a></p>'
+            f'<p class="muted">{html.escape(when)}</p>{shown}'
+            f'<p class="row">{again}<a class="button quiet" href="/s/{code}/picture.jpg" download>Save picture</a></p>'
             f'<p class="muted small">This link opens until {until}.</p>'
         )
         response = self._page(200, name, body)

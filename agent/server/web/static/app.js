@@ -1,7 +1,7 @@
 // Puts the page together: cameras, events and the stream of news that keeps them current.
 import { $, api, minute, pill } from "./dom.js";
 import * as events from "./events.js";
-import { box, sent, wanted } from "./handover.js";
+import { box, sent, tidy, wanted } from "./handover.js";
 import { showCameras, showMotion, tickCameras } from "./live.js";
 import { startMarks } from "./marks.js";
 import { player } from "./player.js";
@@ -107,6 +107,7 @@ async function openNamed() {
 
 function startAdding() {
   $("add").hidden = false;
+  tidy($("new-name"));
   $("add").addEventListener("click", () => {
     $("adding-form").hidden = false;
     $("added").hidden = $("adding-error").hidden = true;
@@ -121,6 +122,7 @@ function startAdding() {
       $("added-box").replaceChildren(box(await api("/cameras", sent("POST", wanted($("adding-form"))))));
       $("adding-form").hidden = true;
       $("added").hidden = false;
+      $("added-box").querySelector("summary").focus();
       refresh();
     } catch (error) {
       $("adding-error").textContent = error.message;
@@ -133,7 +135,7 @@ async function start() {
   const about = await api("/about");
   owner = about.role === "owner" || about.role === "member";
   $("settings").hidden = about.role === "guest";
-  startMarks({ mine: (name) => cameras.get(name)?.mine });
+  startMarks({ mine: (name) => cameras.get(name)?.mine, say: (text) => player.say(text) });
   notes = about.notes;
   showNotes();
   if (notes.ends_at) setInterval(() => askNotes().catch(() => {}), NOTES_MS);

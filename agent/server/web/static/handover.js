@@ -43,9 +43,19 @@ export function box(made) {
       el("dl", {}, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, line(value))]))));
 }
 
+/** A camera's name has small letters, digits and dashes: what a phone's keyboard makes of it is put right at once. */
+export function tidy(input) {
+  input.addEventListener("input", () => {
+    const at = input.selectionStart, name = input.value.toLowerCase().replace(/[\s_]/g, "-");
+    if (name === input.value) return;
+    input.value = name;
+    input.setSelectionRange(at, at);
+  });
+}
+
 /** What the form for a new camera says, as the API takes it. */
 export function wanted(form) {
-  const data = new FormData(form), body = { name: data.get("name").trim() };
+  const data = new FormData(form), body = { name: data.get("name").replace(/^-+|-+$/g, "") };
   if (data.get("ends")) body.ends_s = Number(data.get("ends"));
   if (data.get("at_end")) body.at_end = data.get("at_end");
   if (data.get("events")) body.events = data.get("events");

@@ -71,7 +71,7 @@ class LiveView {
 
   lost(code) {
     if (this.gone || code === 4410) return;
-    if (code === 4401) return location.assign("/login");
+    if (code === 4401) api("/about").catch(() => {}); // the camera has new keys, or this goes to the login
     setTimeout(() => this.gone || this.connect(), this.retryMs * (0.5 + Math.random()));
     this.retryMs = Math.min(this.retryMs * 2, 8000);
   }
@@ -135,14 +135,12 @@ class LiveView {
     this.video.hidden = false;
     this.say("");
     this.screen.style.aspectRatio = `${width} / ${height}`;
-    this.arrived = performance.now();
-    this.times = [...this.times.slice(-20), this.arrived];
+    this.fresh();
     hooks.films[this.camera.name] = { mediaTime, presentedFrames, width, height };
   }
 
   note({ index, wallNs, bytes }, arrivedMs) {
-    this.arrived = performance.now();
-    this.times = [...this.times.slice(-20), this.arrived];
+    this.fresh();
     const last = { camera: this.camera.name, index, wallNs, arrivedMs };
     Object.defineProperty(last, "bytes", { value: bytes }); // not copied with the object by drivers
     hooks.lastFrame = hooks.frames[this.camera.name] = last;
@@ -171,18 +169,29 @@ class LiveView {
     this.node.classList.toggle("moving", this.moving);
     this.motion.hidden = !this.moving;
     const age = (performance.now() - this.arrived) / 1000;
-    if (this.socket.readyState !== WebSocket.OPEN) return pill(this.state, "no connection", "bad");
+    if (this.socket.readyState !== WebSocket.OPEN) return this.wait("no connection", "bad", "No connection to the server.");
     if (this.arrived && age < 3) return pill(this.state, `live${this.rate()}`, "good");
     const { state, since_ms } = this.camera;
-    if (state === "waiting") this.wait("waiting for camera", "Waiting for the camera: nothing has come from it yet.");
-    else if (state === "away") this.wait(`away since ${clock(since_ms)}`, `The camera is away since ${clock(since_ms)}.`);
-    else if (!this.arrived) this.wait("waiting for camera", "Waiting for the first picture…");
+    if (state === "waiting") this.wait("waiting for camera", "warn", "Waiting for the camera: nothing has come from it yet.");
+    else if (state === "away") this.wait(`away since ${clock(since_ms)}`, "warn", `The camera is away since ${clock(since_ms)}.`);
+    else if (state === "ended") this.wait("ended", "", "This camera's time is over.");
+    else if (!this.arrived) this.wait("waiting for camera", "warn", "Waiting for the first picture…");
     else pill(this.state, `picture is ${span(age)} old`, age < 10 ? "warn" : "bad");
   }
 
-  wait(short, long) {
-    pill(this.state, short, "warn");
-    if (!this.arrived) this.say(long);
+  /** Nothing comes: what is on the screen must not pass for what is there now. */
+  wait(short, kind, long) {
+    pill(this.state, short, kind);
+    this.node.classList.toggle("old", this.arrived > 0);
+    const shown = clock(performance.timeOrigin + this.arrived);
+    this.say(this.arrived ? `${long} This picture came at ${shown}.` : long);
+  }
+
+  /** A picture came now. */
+  fresh() {
+    this.arrived = performance.now();
+    this.times = [...this.times.slice(-20), this.arrived];
+    this.node.classList.remove("old");
   }
 
   rate() {
@@ -198,7 +207,7 @@ class LiveView {
   async remove() {
     const name = this.camera.name;
     if (!confirm(`Delete the camera “${name}” with everything it recorded? This cannot be undone.`)) return;
-    await api(`/cameras/${name}`, { method: "DELETE" });
+    await api(`/cameras/${name}`, { method: "DELETE" }).catch((e) => alert(`${name} is not deleted: ${e.message}`));
   }
 
   end() {

@@ -1,22 +1,23 @@
 // Keep and share, for the event that plays; only the camera's owner gets the buttons.
 import { $, api } from "./dom.js";
-import { sent } from "./handover.js";
+import { line, sent } from "./handover.js";
 
 let event = null, mine = () => false;
 
+/** `mine`: whether a camera's name is one of the reader's; `say`: where a sentence is shown. */
 export function startMarks(options) {
   mine = options.mine;
-  $("keep").addEventListener("click", async () => {
+  const on = (id, work) => $(id).addEventListener("click", () => work().catch((e) => options.say(e.message)));
+  on("keep", async () => {
     const { id, kept } = event;
     const now = await api(`/events/${id}/kept`, sent("PUT", { kept: !kept }));
     if (event?.id === id) showMarks(Object.assign(event, { kept: now.kept }));
   });
-  $("share").addEventListener("click", async () => {
+  on("share", async () => {
     const { url } = await api("/shares", sent("POST", { event: event.id }));
-    $("shared").textContent = url;
+    $("shared").replaceChildren(line(url));
     $("shared-row").hidden = false;
-    getSelection().selectAllChildren($("shared"));
-    await navigator.clipboard?.writeText(url).catch(() => {});
+    $("shared-row").scrollIntoView({ block: "nearest" });
   });
 }
 

@@ -1,7 +1,7 @@
 // Cameras, links, people and tokens: all that an account may change.
 import { $, api, day, el, minute, pill, size } from "./dom.js";
 import { editor } from "./editor.js";
-import { box, line, sent, wanted } from "./handover.js";
+import { box, line, sent, tidy, wanted } from "./handover.js";
 
 const when = (ms) => `${day(ms)} ${minute(ms)}`;
 const button = (text, onclick) => el("button", { type: "button", class: "quiet full", onclick: attempt(onclick) }, text);
@@ -80,7 +80,7 @@ async function cameras() {
 async function shares() {
   const { shares: all } = await api("/shares");
   fill("shares-list", all.map((s) => row(s.event ? `${s.camera}, an event` : `${s.camera}, live`,
-    [el("span", { class: "muted" }, `until ${when(s.expires_ms)} · opened ${s.views} times`)],
+    [el("span", { class: "muted" }, `until ${when(s.expires_ms)} · ${s.views === 0 ? "not opened yet" : s.views === 1 ? "opened once" : `opened ${s.views} times`}`)],
     button("Revoke", async () => { await api(`/shares/${s.id}`, { method: "DELETE" }); await shares(); }))),
     "No links: nobody looks without an account.");
 }
@@ -121,6 +121,7 @@ const start = attempt(async () => {
   await Promise.all(work);
 });
 
+tidy($("new-camera").elements.name);
 $("new-camera").addEventListener("submit", attempt(async (e) => {
   const form = e.target;
   const made = await api("/cameras", sent("POST", wanted(form)));

@@ -10,8 +10,7 @@ function facts(e) {
   const seconds = (e.last_ms - e.first_ms) / 1000, [, , w, h] = e.box;
   const parts = e.event ? [`${share(e.score)} of the picture moved`]
     : [seconds < 0.1 ? "for a moment" : `for ${span(seconds)}`, `${share(w)} wide, ${share(h)} high`];
-  const evidence = `${+e.evidence.toFixed(1)} of ${+e.wanted.toFixed(1)}`;
-  if (e.wanted) parts.push(e.evidence < e.wanted ? `evidence ${evidence} wanted` : `evidence enough (${evidence})`);
+  if (e.wanted) parts.push(`evidence ${+e.evidence.toFixed(1)}, an event needs ${+e.wanted.toFixed(1)}`);
   if (e.zone) parts.push(`zone ${e.zone}`);
   return parts.join(" · ");
 }
