@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import wait
 
 import pytest
@@ -37,3 +38,17 @@ def test_they_work_side_by_side_up_to_the_most_and_give_what_came_of_it() -> Non
 def test_the_program_ends_without_one_that_hangs() -> None:
     program = "import time; from agent.threads import Threads; Threads(1, 'x').submit(time.sleep, 600)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_what_is_under_way_may_come_to_its_end() -> None:
+    threads, begun = Threads(2, "left"), threading.Event()
+
+    def work() -> str:
+        begun.set()
+        time.sleep(0.2)
+        return "done"
+
+    short, hanging = threads.submit(work), threads.submit(threading.Event().wait)
+    assert begun.wait(30)
+    threads.leave(1.0)
+    assert short.result(0) == "done" and not hanging.done()

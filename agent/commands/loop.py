@@ -15,6 +15,7 @@ from agent.threads import Threads
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 MOST = 32
+LEAVE_S = 1.0
 Question = tuple[Any, ...]
 
 
@@ -32,6 +33,10 @@ class Loop(asyncio.SelectorEventLoop):
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]:
         return super().run_in_executor(executor or self._threads, func, *args)
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """A library in C++ that is at work when the interpreter goes takes the process down with it: it may finish."""
+        self._threads.leave(LEAVE_S)
 
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
