@@ -73,6 +73,7 @@ MAY = {
         "sources",
         "cloudevents",
         "durable",
+        "memory",
         "trust",
         "why",
     },

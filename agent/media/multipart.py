@@ -19,6 +19,10 @@ _JUNK_END = re.compile(rb"\xff\xd8\xff|\n--")
 _TEXT = re.compile(rb"[\t\r\n\x20-\x7e]{32}")
 
 
+class NoRoom(ValueError):
+    """The buffer would have to grow, and may not."""
+
+
 class Splitter:
     """Bytes of a multipart/x-mixed-replace body (or of bare JPEGs in a row) in, whole JPEGs out.
 
@@ -29,12 +33,19 @@ class Splitter:
     Content-Length is believed when an end of image stands where it says; else the picture is walked to its
     end, and after three lies in a row the field is ignored. What is cut off or no JPEG is dropped
     and counted in `bad_parts`; `resyncs` counts the places where the framing was not what it said.
-    Raises ValueError when a part, a head or a picture exceeds its limit: the connection is to be dropped.
+    Raises ValueError when a part, a head or a picture exceeds its limit: the connection is to be dropped; NoRoom when
+    `may_grow`, asked before the buffer becomes of so many bytes, says no.
     """
 
-    def __init__(self, max_part_bytes: int = MAX_PART_BYTES, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
+    def __init__(
+        self,
+        max_part_bytes: int = MAX_PART_BYTES,
+        max_head_bytes: int = MAX_HEAD_BYTES,
+        may_grow: Callable[[int], bool] = lambda size: True,
+    ) -> None:
         self._max_part = max_part_bytes
         self._max_head = max_head_bytes
+        self._may_grow = may_grow
         self._buf = bytearray(4 * READ_BYTES)
         self._view = memoryview(self._buf)
         self._at = 0
@@ -111,6 +122,8 @@ class Splitter:
             size = len(self._buf)
             while size < kept + want:
                 size *= 2
+            if not self._may_grow(size):
+                raise NoRoom(f"no room for a part of {want} bytes")
             grown = bytearray(size)
             grown[:kept] = self._view[self._at : self._end]
             self._buf, self._view = grown, memoryview(grown)

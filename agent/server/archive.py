@@ -101,7 +101,7 @@ class Archive:
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
             (root / INCOMING).mkdir(exist_ok=True, mode=0o700)
             self.index = open_index(root, durable=durable)
-            self._erasure = Erasure(root, self.index, f"{INCOMING}/{{}}{GOING}*")
+            self._erasure = Erasure(root, self.index, f"{INCOMING}/{{}}{GOING}")
             if durable:
                 for folder in (root, root.parent):
                     sync_folder(folder)

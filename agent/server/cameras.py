@@ -56,7 +56,7 @@ class Cameras:
         self._cameras: dict[str, Camera] = {}
         self._rows: dict[str, CameraRow] = {}
         self._logins: dict[str, str] = {}
-        self._gone: set[bytes] = set()
+        self._gone: dict[bytes, int] = {}  # when, the oldest first
         self._salt = b""
         self._closers: dict[str, set[Close]] = {}
         self._unerased: set[str] = set()  # deleted, and something of them may be left
@@ -68,18 +68,16 @@ class Cameras:
 
     async def load(self) -> None:
         """Read the registry; call once before use. Finishes what a crash left of an erasure."""
-        now = self._clock.wall_ns()
 
         def run(rows: Rows) -> tuple[list[CameraRow], list[Gone], list[Erasing], bytes]:
             if (salt := rows.facts.get(key="salt")) is None:
                 salt = rows.facts.add(Fact("salt", secrets.token_bytes(16)))
-            rows.gone.remove(at_ns=Below(now - GONE_NS))
             return rows.cameras.find(), rows.gone.find(), rows.erasing.find(), salt.value
 
         there, gone, erasing, self._salt = await self._archive.index.write(run)
         for row in there:
             self._take(row)
-        self._gone = {g.hash for g in gone}
+        self._remember_gone(gone)
         self._unerased = {left.camera for left in erasing}
         await self._archive.finish_erasures()
         await self.end_due()
@@ -194,7 +192,7 @@ class Cameras:
             if (row := self._rows.get(name)) is None:
                 return
             await self._archive.index.write(lambda rows: self._forget(rows, row, erase=True))
-            self._gone |= set(self._tombstones(row))
+            self._gone |= dict.fromkeys(self._tombstones(row), self._clock.wall_ns())
             self._unerased.add(name)
             self._drop(name)
 
@@ -230,6 +228,9 @@ class Cameras:
         Begins to erase also what is left of others.
         """
         now = self._clock.wall_ns()
+        if next(iter(self._gone.values()), now) < now - GONE_NS:
+            await self._archive.index.write(lambda rows: rows.gone.remove(at_ns=Below(now - GONE_NS)))
+            self._gone = {hash_: at for hash_, at in self._gone.items() if at >= now - GONE_NS}
         for camera in [c for c in self._cameras.values() if c.ended(now)]:
             if camera.settings.at_end == "burn":
                 await self._dismiss(camera.name)
@@ -239,11 +240,14 @@ class Cameras:
                 if row is None or (row.password_hash is None and row.token_hash is None):
                     continue
                 await self._archive.index.write(partial(self._forget, row=row, erase=False))
-                self._gone |= set(self._tombstones(row))
+                self._gone |= dict.fromkeys(self._tombstones(row), now)
                 self._close_sessions(camera.name, DELETED, "camera ended")
                 self._adopt(_keyless(row))
         for name in self._unerased:
             self._erasing(name)
+
+    def _remember_gone(self, gone: list[Gone]) -> None:
+        self._gone = {g.hash: g.at_ns for g in sorted(gone, key=lambda g: g.at_ns)}
 
     def _tombstones(self, row: CameraRow) -> list[bytes]:
         return [self._salted(h) for h in (row.token_hash, row.password_hash) if h is not None]
@@ -279,7 +283,7 @@ class Cameras:
             known, gone, erasing = await self._archive.index.read(
                 lambda rows: (rows.cameras.find(), rows.gone.find(), rows.erasing.find())
             )
-            self._gone = {g.hash for g in gone}
+            self._remember_gone(gone)
             self._unerased |= {left.camera for left in erasing}
             there = {row.name: row for row in known}
             for name in [n for n in self._cameras if n not in there]:

@@ -28,7 +28,7 @@ class Erasure:
     """
 
     def __init__(self, root: Path, index: Index, markers: str) -> None:
-        """`markers`: the names of files of a camera, to be formatted with its name, that lie beside the folders."""
+        """`markers`: how the paths of a camera's files beside its folders begin, to be formatted with its name."""
         self._root = root
         self._index = index
         self._markers = markers
@@ -74,8 +74,9 @@ class Erasure:
         return False
 
     def _files(self, camera: str) -> Iterator[Path]:
-        folder, _, names = self._markers.format(camera).rpartition("/")
-        return (self._root / folder).glob(names)
+        folder, _, begin = self._markers.format(camera).rpartition("/")
+        names = os.listdir(self._root / folder)
+        return (self._root / folder / name for name in names if name.startswith(begin))
 
     def _put_away(self, rows: Rows, folder: str, camera: str) -> None:
         """Under a name that tells nothing, at once however much it is."""

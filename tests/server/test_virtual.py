@@ -214,3 +214,26 @@ async def test_the_line_for_ffmpeg_works_as_it_stands(start: Start) -> None:
         assert process.returncode == 0, said
         [event] = (await who.ask("GET", "/api/v1/events"))["events"]
         assert event["frames"] >= 14
+
+
+async def test_after_thirty_days_nothing_tells_of_a_deleted_camera(start: Start) -> None:
+    """Also on a server that has run all the time."""
+
+    class Months(SystemClock):
+        later_ns = 0
+
+        def wall_ns(self) -> int:
+            return super().wall_ns() + self.later_ns
+
+    clock = Months()
+    server = await start(clock=clock)
+    token = await server.issue_token("porch")
+    await server.delete_camera("porch")
+    archive = server._archive
+    assert archive is not None and await archive.index.read(lambda rows: rows.gone.count()) == 2
+    assert server._cameras.check("porch", token) == 410
+    clock.later_ns = 31 * 86_400_000_000_000
+    async with asyncio.timeout(60):
+        while await archive.index.read(lambda rows: rows.gone.count()):
+            await asyncio.sleep(0.05)
+    assert server._cameras.check("porch", token) == 404

@@ -6,16 +6,18 @@ from agent.frame import Item, ItemType
 from agent.server.archive import Archive, Outcome
 from agent.server.cameras import Camera
 from agent.server.catalog import Catalog
+from agent.server.ingest.room import Room
 from agent.server.news import News
 
 
 class Intake:
-    """Store an item and tell those who look; the one function behind every way in."""
+    """Store an item and tell those who look; the one function behind every way in, which share `room` until then."""
 
     def __init__(self, archive: Archive, catalog: Catalog, news: News) -> None:
         self.archive = archive
         self._catalog = catalog
         self._news = news
+        self.room = Room()
 
     async def take(self, camera: Camera, item: Item, *, verified: bool = False) -> Outcome:
         """Returns when the outcome is durable; `verified`: the digest was made here, of these very bytes."""

@@ -19,12 +19,13 @@ class _Unfinished:
 
 
 class Assembly:
-    """Holds at most MAX_OPEN unfinished items of MAX_OPEN_BYTES together (docs/protocol.md)."""
+    """Holds at most MAX_OPEN unfinished items of MAX_OPEN_BYTES together (docs/protocol.md); `bytes` now."""
 
     def __init__(self, camera: str, spool: str) -> None:
         self._camera = camera
         self._spool = spool
         self._open: dict[int, _Unfinished] = {}
+        self.bytes = 0
 
     def add(self, part: PartMessage) -> Item | None:
         """The item that this part completes, else None; raises ValueError for a part out of place."""
@@ -44,15 +45,22 @@ class Assembly:
             raise ValueError(f"part of item {part.seq} that is not like its first")
         one.parts.append(bytes(part.data))
         one.bytes += len(part.data)
+        self.bytes += len(part.data)
         if one.bytes == part.total:
             return self._finish(one)
-        if sum(o.bytes for o in self._open.values()) > MAX_OPEN_BYTES:
+        if self.bytes > MAX_OPEN_BYTES:
             raise ValueError(f"unfinished items of more than {MAX_OPEN_BYTES} bytes")
         return None
+
+    def clear(self) -> None:
+        """Forget what is unfinished."""
+        self._open.clear()
+        self.bytes = 0
 
     def _finish(self, one: _Unfinished) -> Item:
         p = one.first
         del self._open[p.seq]
+        self.bytes -= p.total
         return Item(self._camera, self._spool, p.seq, p.type, p.event, p.wall_ns, b"".join(one.parts), p.sha256)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.errors import UsageError
-from agent.server.cameras import Cameras
+from agent.server.cameras import Camera, Cameras
 from agent.server.ingest.ftpdata import Passive, Waiting, plain
 from agent.server.ingest.ftpnames import Shelf
 from agent.server.ingest.ftpverbs import Commands, Quit, Work
@@ -87,12 +87,15 @@ class FtpIngest:
         """Expect a data connection. Raises OSError when there is no room for one."""
         return self._shared(peer) if self._shared else Passive(host, peer, self.ports)
 
-    def shelf(self, camera: str) -> Shelf:
-        return self._shelves.setdefault(camera, Shelf())
+    def shelf(self, camera: Camera) -> Shelf:
+        if (shelf := self._shelves.get(camera.name)) is None:
+            shelf = self._shelves[camera.name] = Shelf(self.desk.room.share(camera.account))
+        return shelf
 
     def forget(self, camera: str) -> None:
         """The camera is deleted, with the names that it gave."""
-        self._shelves.pop(camera, None)
+        if (shelf := self._shelves.pop(camera, None)) is not None:
+            shelf.forget_cut()
 
     def came(self, session: FtpControl) -> bool:
         """False: there are too many."""

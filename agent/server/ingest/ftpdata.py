@@ -10,11 +10,13 @@ from typing import Protocol
 from agent.dispatch.arrival import Arrival, Handed
 from agent.dispatch.claims import Claims
 from agent.server.ingest.later import Later
+from agent.server.ingest.room import Share
 
 CONNECT_S = 10.0
 STALL_S = 30.0
 READ_BYTES = 65536
 READS = 16
+CROWDED = "Your uploads hold too much at once."
 
 
 class DataError(Exception):
@@ -156,14 +158,16 @@ def _bind(host: str, ports: tuple[int, int]) -> socket.socket:
     raise OSError(f"no free port of {low}-{high}")
 
 
-async def receive(opening: Opening, tls: ssl.SSLContext | None, max_bytes: int) -> tuple[bytes, bool]:
+async def receive(opening: Opening, tls: ssl.SSLContext | None, max_bytes: int, share: Share) -> tuple[bytes, bool]:
     """All that the client sends, and whether it ended in order (not by a reset or a stall).
 
-    Raises DataError: 425 no connection, 552 more than `max_bytes`.
+    Raises DataError: 425 no connection, 450 no room for it now, 552 more than `max_bytes`.
     """
     sock = await opening.connect()
     try:
-        return await (Inflow(sock, max_bytes).all() if tls is None else _receive_tls(sock, tls, max_bytes))
+        if tls is None:
+            return await Inflow(sock, max_bytes, share).all()
+        return await _receive_tls(sock, tls, max_bytes, share)
     finally:
         sock.close()
 
@@ -171,9 +175,11 @@ async def receive(opening: Opening, tls: ssl.SSLContext | None, max_bytes: int) 
 class Inflow:
     """A plain data connection, read in callbacks of the loop: the session's task wakes at its end only."""
 
-    def __init__(self, sock: socket.socket, max_bytes: int) -> None:
+    def __init__(self, sock: socket.socket, max_bytes: int, share: Share) -> None:
         self._sock = sock
         self._max_bytes = max_bytes
+        self._grow = share.grow
+        self._crowded = False
         self._loop = asyncio.get_running_loop()
         self._data = bytearray()
         self._ended: asyncio.Future[bool] = self._loop.create_future()
@@ -191,8 +197,11 @@ class Inflow:
             raise
         finally:
             self._stalled.cancel()
-        _check(len(self._data), self._max_bytes)
-        return bytes(self._data), ended
+            data, self._data = self._data, bytearray()  # nothing of it stays in this circle of callbacks
+        _check(len(data), self._max_bytes)
+        if self._crowded:
+            raise DataError(450, CROWDED)
+        return bytes(data), ended
 
     def _read(self) -> None:
         self._stalled.put_off(STALL_S)
@@ -206,6 +215,9 @@ class Inflow:
             self._data += chunk
             if not chunk or len(self._data) > self._max_bytes:
                 return self._end(True)
+            if not self._grow(len(self._data)):
+                self._crowded = True
+                return self._end(True)
 
     def _end(self, in_order: bool) -> None:
         self._loop.remove_reader(self._sock.fileno())
@@ -213,7 +225,7 @@ class Inflow:
             self._ended.set_result(in_order)
 
 
-async def _receive_tls(sock: socket.socket, tls: ssl.SSLContext, max_bytes: int) -> tuple[bytes, bool]:
+async def _receive_tls(sock: socket.socket, tls: ssl.SSLContext, max_bytes: int, share: Share) -> tuple[bytes, bool]:
     data = bytearray()
     reader, writer = await _wrap(sock, tls)
     try:
@@ -227,6 +239,8 @@ async def _receive_tls(sock: socket.socket, tls: ssl.SSLContext, max_bytes: int)
                 return bytes(data), True
             data += chunk
             _check(len(data), max_bytes)
+            if not share.grow(len(data)):
+                raise DataError(450, CROWDED)
     finally:
         writer.transport.abort()
 

@@ -7,6 +7,9 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from agent.server.ingest.later import Later
+from agent.server.ingest.room import Share
+
 MAX_NAMES = 200
 MAX_LENGTH = 512
 PARTIAL_S = 120.0
@@ -41,12 +44,14 @@ class Entry:
 class Shelf:
     """One camera's recent names. What they name is in the archive, under names of our own.
 
-    `partial` is the newest upload that was cut off: a client may append what is missing.
+    The newest upload that was cut off is kept for two minutes, if `share` has room: a client may append the rest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share) -> None:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._partial: tuple[str, bytes, float] | None = None
+        self._partial: tuple[str, bytes] | None = None
+        self._share = share
+        self._over = Later(self.forget_cut)
 
     def put(self, path: str, size: int) -> None:
         self._entries[path] = Entry(size, time.time())
@@ -78,14 +83,24 @@ class Shelf:
 
     def cut(self, path: str, data: bytes) -> None:
         """Remember the beginning of a picture."""
-        self._partial = (path, data, time.monotonic())
+        if not self._share.grow(len(data)):
+            self.forget_cut()
+            return
+        self._partial = (path, data)
+        self._over.put_off(PARTIAL_S)
+
+    def forget_cut(self) -> None:
+        """Nobody goes on with it any more."""
+        self._over.cancel()
+        self._partial = None
+        self._share.give_back()
 
     def beginning(self, path: str, offset: int | None) -> bytes:
         """What a resumed upload continues: its first `offset` bytes, or (append) all; b"" when nothing is known."""
         if self._partial is None:
             return b""
-        name, data, at_s = self._partial
-        if name != path or time.monotonic() - at_s > PARTIAL_S:
+        name, data = self._partial
+        if name != path:
             return b""
         return data if offset is None else data[:offset] if offset <= len(data) else b""
 

@@ -246,7 +246,7 @@ class Commands:
     @property
     def _shelf(self) -> Shelf:
         assert self._camera is not None
-        return self._ingest.shelf(self._camera.name)
+        return self._ingest.shelf(self._camera)
 
     # Pictures
 
@@ -301,19 +301,23 @@ class Commands:
 
     async def _receive(self, path: str, before: bytes) -> None:
         """The upload counts when its data connection ended, whether or not anybody reads the answer."""
-        opening = self._data.take()
-        try:
-            self._reply(150, "Send it.")
-            async with asyncio.timeout(None) as until:
-                self._control.stop = lambda: until.reschedule(0)
-                data, ended = await ftpdata.receive(opening, self._data.tls, MAX_PICTURE_BYTES - len(before))
-        except TimeoutError:
-            self._reply(426, "Stopped.")
+        if self._camera is None:
             return
-        finally:
-            self._control.stop = None
-            opening.close()
-        await self._store(path, before + (_as_it_was(data) if self._ascii else data), ended)
+        with self._ingest.desk.room.share(self._camera.account) as share:
+            opening = self._data.take()
+            try:
+                self._reply(150, "Send it.")
+                async with asyncio.timeout(None) as until:
+                    self._control.stop = lambda: until.reschedule(0)
+                    most = MAX_PICTURE_BYTES - len(before)
+                    data, ended = await ftpdata.receive(opening, self._data.tls, most, share)
+            except TimeoutError:
+                self._reply(426, "Stopped.")
+                return
+            finally:
+                self._control.stop = None
+                opening.close()
+            await self._store(path, before + (_as_it_was(data) if self._ascii else data), ended)
 
     async def _store(self, path: str, data: bytes, ended: bool) -> None:
         camera = self._camera

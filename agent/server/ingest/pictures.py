@@ -252,6 +252,7 @@ class Desk:
 
     def __init__(self, intake: Intake, clock: Clock) -> None:
         self._intake = intake
+        self.room = intake.room
         self._clock = clock
         self._judges = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._of: dict[str, Pictures] = {}

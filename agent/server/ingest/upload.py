@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from agent.media.multipart import Splitter
+from agent.media.multipart import NoRoom, Splitter
 from agent.server.archive import Outcome
 from agent.server.cameras import DELETED, Camera, Cameras
 from agent.server.ingest.admission import admit
 from agent.server.ingest.pictures import MAX_PICTURE_BYTES, Desk, NotAPicture
 from agent.server.ingest.presence import Presence
+from agent.server.ingest.room import Share
 from agent.server.web import shapes
 from agent.server.web.access import Access, Routes
 from agent.server.web.openapi import Op
@@ -24,6 +27,7 @@ BODY_S = 20.0
 LEAST_BYTES = 20_000
 STALL_S = 30.0
 REFUSED = (408, 415, 429, 507)
+AT_ONCE = 32
 STATUS = {Outcome.FULL: 507, Outcome.GONE: 410, Outcome.TYPE: 415}
 
 
@@ -34,6 +38,7 @@ class Upload:
         self._cameras = cameras
         self._desk = desk
         self._presence = presence
+        self._running: Counter[str] = Counter()
 
     def add_to(self, routes: Routes) -> None:
         camera = "/v1/cam/{camera}"
@@ -54,8 +59,8 @@ class Upload:
         self._presence.touch(camera)
         stored = 0
         session = _Session(self._cameras, camera)
-        with session:
-            async for data in _pictures(request, kind):
+        with self._share(camera) as share, session:
+            async for data in _pictures(request, kind, share):
                 outcome = await self._store(camera, data)
                 if session.ended:
                     raise web.HTTPGone(text="this camera was deleted")
@@ -70,11 +75,24 @@ class Upload:
     async def _store(self, camera: Camera, data: bytes) -> Outcome:
         pictures = self._desk.of(camera)
         if not pictures.allowed():
-            raise web.HTTPTooManyRequests(text="too many pictures at once", headers={"Retry-After": "1"})
+            raise _crowded("too many pictures at once")
         try:
             return (await pictures.upload(data))[0]
         except NotAPicture as e:
             raise web.HTTPUnsupportedMediaType(text=str(e)) from None
+
+    @contextmanager
+    def _share(self, camera: Camera) -> Iterator[Share]:
+        """A share for one more upload of this camera."""
+        if self._running[camera.name] >= AT_ONCE:
+            raise _crowded(f"more than {AT_ONCE} uploads of this camera at once")
+        self._running[camera.name] += 1
+        try:
+            with self._desk.room.share(camera.account) as share:
+                yield share
+        finally:
+            self._running[camera.name] -= 1
+            self._running += Counter()  # forgets those that have none
 
     async def _mjpeg(self, request: web.Request) -> web.StreamResponse:
         return await self._stream(request, await admit(self._cameras, request))
@@ -82,10 +100,11 @@ class Upload:
     async def _stream(self, request: web.Request, camera: Camera) -> web.StreamResponse:
         """Pictures as they come, for as long as they do: each 30 s there is one, or 20 kB of a big one."""
         _refuse_coding(request)
-        splitter, desk, first = Splitter(), self._desk.of(camera), True
+        desk, first = self._desk.of(camera), True
         now = asyncio.get_running_loop().time
         until_s, came = now() + STALL_S, 0
-        with _Session(self._cameras, camera) as session:
+        with self._share(camera) as share, _Session(self._cameras, camera) as session:
+            splitter = Splitter(may_grow=share.grow)
             try:
                 while data := await session.first(_until(request.content.readany(), until_s)):
                     came += len(data)
@@ -97,9 +116,12 @@ class Upload:
                         first = False
                 for picture in splitter.close():
                     desk.stream(picture, first)
+            except NoRoom:
+                raise _crowded("the uploads of this account hold too much at once") from None
             except ValueError as e:
                 raise web.HTTPUnsupportedMediaType(text=str(e)) from None
             finally:
+                splitter.free()
                 desk.end_run()
                 await desk.settled()
         if session.ended:
@@ -150,12 +172,12 @@ def _refuse_coding(request: web.Request) -> None:
         raise web.HTTPUnsupportedMediaType(text="send the picture as it is, without Content-Encoding")
 
 
-async def _pictures(request: web.Request, kind: str) -> AsyncIterator[bytes]:
+async def _pictures(request: web.Request, kind: str, share: Share) -> AsyncIterator[bytes]:
     """The picture of a plain body, or the files of a form."""
     if (request.content_length or 0) > MAX_PICTURE_BYTES:
         raise web.HTTPRequestEntityTooLarge(MAX_PICTURE_BYTES, request.content_length or 0)
     if not kind.startswith("multipart/"):
-        yield await _read(request.content)
+        yield await _read(request.content, share)
         return
     try:
         reader = await request.multipart()
@@ -166,7 +188,7 @@ async def _pictures(request: web.Request, kind: str) -> AsyncIterator[bytes]:
             if not hasattr(part, "read_chunk"):
                 raise ValueError("a form within a form")
             if part.filename is not None or part.headers.get("Content-Type", "").lower().startswith("image/"):
-                yield await _read(part)
+                yield await _read(part, share)
             else:
                 await _within(part.release(), BODY_S)
     except (ValueError, RuntimeError, LookupError, AssertionError, TypeError, HttpProcessingError) as e:
@@ -174,7 +196,7 @@ async def _pictures(request: web.Request, kind: str) -> AsyncIterator[bytes]:
     raise web.HTTPBadRequest(text=f"more than {MAX_PARTS} parts")
 
 
-async def _read(source: Any) -> bytes:
+async def _read(source: Any, share: Share) -> bytes:
     """A whole body of at most 10 MiB that comes at 1 kB/s or faster."""
     data, loop = bytearray(), asyncio.get_running_loop()
     since_s, mark = loop.time(), 0
@@ -182,6 +204,8 @@ async def _read(source: Any) -> bytes:
         data += chunk
         if len(data) > MAX_PICTURE_BYTES:
             raise web.HTTPRequestEntityTooLarge(MAX_PICTURE_BYTES, len(data))
+        if not share.grow(len(data)):
+            raise _crowded("the uploads of this account hold too much at once")
         if loop.time() - since_s > BODY_S:
             if len(data) - mark < LEAST_BYTES:
                 raise web.HTTPRequestTimeout(text="the picture comes too slowly")
@@ -204,6 +228,10 @@ async def _until(work: Any, at_s: float) -> Any:
             return await work
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="nothing came, or too slowly") from None
+
+
+def _crowded(text: str) -> web.HTTPException:
+    return web.HTTPTooManyRequests(text=text, headers={"Retry-After": "1"})
 
 
 def _problem(status: int, text: str) -> web.HTTPException:

@@ -31,7 +31,9 @@ HELLO_S = 10.0
 SILENCE_S = 45.0
 PING_S = 20.0
 CLOSE_S = 0.5
-MALFORMED, TOO_BIG, FAULT, REPLACED, DELETED = 1002, 1009, 1011, 4408, 4410
+CROWDED_S = 10.0
+AT_ONCE = 16
+MALFORMED, TOO_BIG, FAULT, CROWDED, REPLACED, DELETED = 1002, 1009, 1011, 1013, 4408, 4410
 
 
 class Ended(Exception):
@@ -50,7 +52,7 @@ class Uplink:
         self._intake = intake
         self._clock = clock
         self._sessions: dict[tuple[str, str], Session] = {}
-        self._handlers: set[asyncio.Task[Any]] = set()
+        self._handlers: dict[asyncio.Task[Any], Camera] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/cam/{camera}/stream`; refusals come before the 101."""
@@ -58,6 +60,10 @@ class Uplink:
         ws = socket()
         if not _speaks(request) or not ws.can_prepare(request):
             raise _upgrade_required()
+        if sum(c is camera for c in self._handlers.values()) >= AT_ONCE:
+            raise web.HTTPTooManyRequests(
+                text=f"more than {AT_ONCE} sessions of this camera", headers={"Retry-After": "10"}
+            )
         await ws.prepare(request)
         await self._serve(ws, camera, request)
         return ws
@@ -67,7 +73,7 @@ class Uplink:
         Masked.require(request, lambda: session.end(MALFORMED, "a frame that is not masked"))
         task = asyncio.current_task()
         assert task is not None
-        self._handlers.add(task)
+        self._handlers[task] = camera
         self._cameras.came(camera, session.end)
         if self._cameras.get(camera.name) is not camera:
             session.end(DELETED, "camera deleted")  # it went during the handshake
@@ -85,7 +91,7 @@ class Uplink:
             pass
         finally:
             self._cameras.went(camera, session.end)
-            self._handlers.discard(task)
+            del self._handlers[task]
 
     async def _run(self, session: Session) -> None:
         key = (session.camera.name, session.spool)
@@ -121,6 +127,8 @@ class Session:
         self.spool = ""
         self._intake = intake
         self._clock = clock
+        self._assembly = Assembly(camera.name, "")
+        self._share = intake.room.share(camera.account)
         self._flying_bytes = 0
         self._takes: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
@@ -189,6 +197,8 @@ class Session:
         """What has arrived whole is stored, also when the line is cut."""
         if self._takes:
             await asyncio.wait(self._takes, timeout=5.0)
+        self._assembly.clear()
+        self._share.give_back()
 
     async def _read(self) -> None:
         while True:
@@ -222,6 +232,17 @@ class Session:
             raise Ended(MALFORMED, str(e)) from None
         if item is not None:
             await self._start(item)
+        await self._hold()
+
+    async def _hold(self) -> None:
+        """Reads no further while the uploads of the account hold too much; raises Ended where that does not change."""
+        if self._share.grow(self._assembly.bytes + self._flying_bytes):
+            return
+        until_s = asyncio.get_running_loop().time() + CROWDED_S
+        while not self._share.fits():
+            if asyncio.get_running_loop().time() > until_s:
+                raise Ended(CROWDED, "the uploads of this account hold too much at once")
+            await asyncio.sleep(0.05)
 
     def _publish(self, m: wire.LiveMessage) -> None:
         self._credits = max(0, self._credits - 1)
@@ -253,6 +274,7 @@ class Session:
             self._fault = e
         finally:
             self._flying_bytes -= len(item.payload)
+            self._share.shrink(len(item.payload))
             self._room.set()
             self._ackable.set()
 

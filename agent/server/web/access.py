@@ -242,8 +242,9 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
             kept = {k: v for k, v in e.headers.items() if k.lower() not in ("content-type", "content-length")}
             status, reason, detail = e.status, e.reason, e.text or ""
             errors = getattr(e, "errors", None)
-        except ConnectionError:
-            raise
+        except ConnectionError as e:
+            # The request keeps this error, and its traceback what was read in the frames below.
+            raise e.with_traceback(None) from None
         except web.RequestPayloadError:
             kept, status, reason, detail = {}, 400, "Bad Request", "the body is broken"
         except UnavailableError as e:
