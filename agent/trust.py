@@ -19,6 +19,12 @@ def trust(label: str, ca_file: str | None = None) -> ssl.SSLContext:
         raise PermanentError(f"{label}: ca_file {ca_file}: {e.strerror or 'no certificates in it'}") from None
 
 
+def distrusted(e: BaseException) -> str:
+    """In words, that the other end's certificate was not believed, why, and what would help."""
+    reason = getattr(e, "verify_message", "") or str(e)
+    return f"its certificate is not trusted: {reason} (`ca_file`, or SSL_CERT_FILE, says what is)"
+
+
 def forget_certificates() -> None:
     """Give back the two copies of the system's certificates that aiohttp reads when it is imported (1 MB).
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import ssl
 import urllib.error
 import urllib.request
 from typing import Any
@@ -14,6 +16,7 @@ import click
 from agent import exits
 from agent.commands.common import run_async
 from agent.errors import UsageError
+from agent.trust import distrusted
 
 
 @click.command()
@@ -31,12 +34,21 @@ def pair(code_at_server: str, token_file: str) -> None:
     if not code or not base.startswith(("http://", "https://")):
         raise click.UsageError("expected CODE@http://server:port, as `virtual add` printed it")
 
-    paired = run_async(asyncio.to_thread(_ask, base.rstrip("/"), code))
-    try:
-        with open(token_file, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
-            f.write(paired["token"] + "\n")
+    part = f"{token_file}.part"
+    try:  # before the code is used up: it is good for once
+        if os.path.isdir(token_file):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory")
+        file = open(part, "w", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
     except OSError as e:
         raise click.FileError(token_file, e.strerror or "") from None
+    try:
+        with file:
+            paired = run_async(asyncio.to_thread(_ask, base.rstrip("/"), code))
+            file.write(paired["token"] + "\n")
+        os.replace(part, token_file)
+    except BaseException:
+        os.unlink(part)
+        raise
     url = base.replace("http", "ws", 1)
     click.echo(f"camera {paired['name']}; its token is in {token_file}, and the one before is void.")
     click.echo("For the agent's file:\n")
@@ -63,4 +75,6 @@ def _ask(base: str, code: str) -> Any:
 def _why(e: Exception) -> str:
     """The reason alone, without Python's number of it."""
     inner = getattr(e, "reason", e)
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return distrusted(inner)
     return str(getattr(inner, "strerror", None) or inner)

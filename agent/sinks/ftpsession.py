@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from agent.errors import PermanentError, TransientError
 from agent.exits import PERMISSION
 from agent.sinks.body import Body
-from agent.trust import trust
+from agent.trust import distrusted, trust
 
 T = TypeVar("T")
 PART = ".part"
@@ -198,7 +198,7 @@ class FtpSession:
         except ftplib.Error as e:
             raise TransientError(f"{label}: the server says: {self._clean(str(e))}") from None
         except ssl.SSLCertVerificationError as e:
-            raise PermanentError(f"{label}: certificate: {e.verify_message}") from None
+            raise PermanentError(f"{label}: {distrusted(e)}") from None
         except EOFError:
             raise TransientError(f"{label}: the server closed the connection") from None
         except TimeoutError:

@@ -19,7 +19,7 @@ from agent import __version__
 from agent.errors import PermanentError, TransientError
 from agent.sinks.body import BLOCK_BYTES, Body
 from agent.sinks.threads import finished
-from agent.trust import trust
+from agent.trust import distrusted, trust
 
 CONNECT_S = 10.0
 PROGRESS_S = 30.0
@@ -108,7 +108,7 @@ class HttpLine:
         except aiohttp.InvalidURL:
             raise PermanentError(f"{self._label}: not an address") from None
         except aiohttp.ClientConnectorCertificateError as e:
-            raise PermanentError(f"{self._label}: {e.certificate_error}") from None
+            raise PermanentError(f"{self._label}: {distrusted(e.certificate_error)}") from None
         except (aiohttp.ClientError, OSError) as e:
             raise TransientError(f"{self._label}: {_plain(e)}") from None
 

@@ -15,7 +15,7 @@ from agent.sinks import Feed
 from agent.sinks.httpline import retry_after
 from agent.sinks.secret import bare, check_scheme, label_of, secret
 from agent.sinks.uplink import Session, plain
-from agent.trust import trust
+from agent.trust import distrusted, trust
 
 CONNECT_S = 10.0
 CLOSE_S = 2.0
@@ -86,6 +86,6 @@ class WebSocketSink:
         except TimeoutError:
             raise TransientError(f"{self.label}: no answer within {CONNECT_S:g} s") from None
         except aiohttp.ClientConnectorCertificateError as e:
-            raise PermanentError(f"{self.label}: {e.certificate_error}") from None
+            raise PermanentError(f"{self.label}: {distrusted(e.certificate_error)}") from None
         except (aiohttp.ClientError, OSError) as e:
             raise TransientError(f"{self.label}: {plain(e)}") from None

@@ -12,7 +12,8 @@ import pytest
 from playwright.async_api import async_playwright
 
 from agent.server.app import CameraServer
-from tests.e2e.product import COMMAND
+from agent.server.handover import Pairing
+from tests.e2e.product import COMMAND, command
 from tests.server.conftest import Start
 from tests.server.pictures import frame
 from tests.server.test_ftp import certificate, files
@@ -42,6 +43,26 @@ async def test_the_page_is_https(start: Start, files: tuple[str, str]) -> None:
         assert cookie["secure"] and cookie["httponly"]
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await http.get(link, ssl=ssl.create_default_context())
+
+
+async def test_a_pairing_that_fails_does_not_use_the_code_up(
+    start: Start, files: tuple[str, str], tmp_path: Path
+) -> None:
+    """Neither a certificate that is not trusted, nor a file that cannot be written."""
+    server = await secure(start, Path(files[0]), Path(files[1]))
+    await server.issue_keys("porch")
+    assert server._archive is not None
+    code = await Pairing(server._archive.index, server._clock).create("porch")
+    there = f"{code}@{server.urls()[0].rstrip('/')}"
+    token, trusted = tmp_path / "porch.token", {"SSL_CERT_FILE": files[0]}
+    said = await command("pair", there, "--token-file", str(token))
+    assert said.process.returncode == 69 and "is not trusted: self-signed" in said.text() and "ca_file" in said.text()
+    for place in (tmp_path / "none" / "porch.token", tmp_path):
+        said = await command("pair", there, "--token-file", str(place), env=trusted)
+        assert said.process.returncode == 1 and "Could not open file" in said.text()
+    said = await command("pair", there, "--token-file", str(token), env=trusted)
+    assert said.process.returncode == 0 and server._cameras.check("porch", token.read_text().strip()) == 200
+    assert [p.name for p in tmp_path.iterdir() if "token" in p.name] == ["porch.token"]
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"NO BROWSER at {CHROMIUM}: the page over TLS is NOT tested")
