@@ -31,6 +31,20 @@ def pace(walls_ns: Sequence[int]) -> tuple[int, list[int]]:
     return step, [*shown, 1]
 
 
+def parts(walls_ns: Sequence[int], sizes: Sequence[int], width: int, height: int) -> list[bytes | int]:
+    """A whole file, in order: bytes, and a picture's number where its own are to stand.
+
+    `walls_ns`: when the pictures were taken; `sizes`: theirs in bytes; `width` and `height`: of the first, 0 unknown.
+    """
+    step_us, shown = pace(walls_ns)
+    all_sizes: list[int] = []
+    middle: list[bytes | int] = []
+    for n, (size, times) in enumerate(zip(sizes, shown, strict=True)):
+        all_sizes += [size, *[0] * (times - 1)]
+        middle += [chunk(size), n, padding(size) + chunk(0) * (times - 1)]
+    return [head(all_sizes, step_us, width, height), *middle, tail(all_sizes)]
+
+
 def length(sizes: Sequence[int]) -> int:
     """Of the whole file. `sizes`: of the pictures, 0 for one that stands for the one before."""
     return 12 + 8 + _HEADERS + 12 + _pictures(sizes) + 8 + _ENTRY.size * len(sizes)

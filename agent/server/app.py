@@ -41,6 +41,7 @@ from agent.server.tokens import Tokens
 from agent.server.web.access import Access, Names, Routes, add_headers, front
 from agent.server.web.api import ROOT, Api
 from agent.server.web.auth import Links, Sessions, Throttle
+from agent.server.web.avi import Avi
 from agent.server.web.command import Commands
 from agent.server.web.films import Films
 from agent.server.web.live import Live
@@ -311,6 +312,7 @@ class CameraServer:
             Why(api, self._cameras, catalog, clock),
             self._streams,
             films,
+            Avi(api, catalog),
             Upload(self._cameras, self._desk, self._presence),
         ):
             rooms.add_to(self.routes)

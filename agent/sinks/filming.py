@@ -49,16 +49,9 @@ def film_of(fd: int, pictures: Sequence[Picture]) -> tuple[str, PiecesBody]:
 
 
 def _avi(fd: int, pictures: list[Picture]) -> PiecesBody:
-    step_us, shown = aviwriter.pace([p.entry.wall_ns for p in pictures])
-    sizes: list[int] = []
-    for p, times in zip(pictures, shown, strict=True):
-        sizes += [p.entry.length, *[0] * (times - 1)]
-    width, height = _size(fd, pictures[0])
-    pieces: list[Piece] = [aviwriter.head(sizes, step_us, width, height)]
-    for p, times in zip(pictures, shown, strict=True):
-        n = p.entry.length
-        pieces += [aviwriter.chunk(n), (p.at, n), aviwriter.padding(n) + aviwriter.chunk(0) * (times - 1)]
-    return PiecesBody(fd, (*pieces, aviwriter.tail(sizes)))
+    sizes = [p.entry.length for p in pictures]
+    parts = aviwriter.parts([p.entry.wall_ns for p in pictures], sizes, *_size(fd, pictures[0]))
+    return PiecesBody(fd, tuple(p if isinstance(p, bytes) else (pictures[p].at, sizes[p]) for p in parts))
 
 
 def _size(fd: int, picture: Picture) -> tuple[int, int]:

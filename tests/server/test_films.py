@@ -101,6 +101,8 @@ async def test_an_event_is_stored_as_the_camera_sent_it_and_is_a_film(
     assert all(b"".join(h264.split(data)) in sent for _, data in stored)
 
     url = f"{base}/api/v1/events/{event['id']}/event.mp4"
+    async with viewer.get(url.replace(".mp4", ".avi")) as answer:
+        assert answer.status == 404 and "event.mp4" in await answer.text()
     answer = await viewer.get(url)
     whole = await answer.read()
     assert answer.content_type == "video/mp4" and len(whole) == answer.content_length

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import cv2
 import pytest
 from playwright.async_api import Page, Route, async_playwright
 
@@ -218,6 +219,15 @@ async def test_event_appears_and_plays(server: CameraServer, page: Page, agent: 
     async with page.expect_download() as saving:
         await page.get_by_text("Save picture").click()
     assert Path(await (await saving.value).path()).read_bytes() == pictures[-1]
+    async with page.expect_download() as saving:
+        await page.get_by_text("Save film").click()
+    film = await saving.value
+    assert film.suggested_filename == "porch-1.avi"
+    shown = cv2.VideoCapture(str(await film.path()))
+    assert shown.get(cv2.CAP_PROP_FRAME_COUNT) == len(pictures) and shown.get(cv2.CAP_PROP_FPS) == 10
+    assert shown.read()[1].shape == (120, 160, 3)
+    saved = Path(await film.path()).read_bytes()
+    assert all(p in saved for p in pictures), "the camera's own bytes"
     assert complaints == []
 
 

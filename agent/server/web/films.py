@@ -116,7 +116,7 @@ class Films:
             try:
                 part = await asyncio.to_thread(next, parts, b"")
             except FileNotFoundError:
-                _cut(request)
+                cut(request)
                 break
         return response
 
@@ -170,11 +170,11 @@ class Films:
         finally:
             self._cameras.forget(camera, close)
             sending.cancel()
-            cut = not (sending.done() and not sending.cancelled() and sending.exception() is None)
+            torn = not (sending.done() and not sending.cancelled() and sending.exception() is None)
             with contextlib.suppress(asyncio.CancelledError, TimeoutError, ConnectionError):
                 await sending
-            if cut:
-                _cut(request)
+            if torn:
+                cut(request)
 
 
 class Muxer:
@@ -245,12 +245,12 @@ async def written(request: web.Request, response: web.StreamResponse, data: byte
         async with asyncio.timeout(STUCK_S):
             await response.write(data)
     except (TimeoutError, ConnectionError):
-        _cut(request)
+        cut(request)
         return False
     return True
 
 
-def _cut(request: web.Request) -> None:
+def cut(request: web.Request) -> None:
     """An answer that is not whole must not look so."""
     if request.transport is not None:
         request.transport.abort()

@@ -23,8 +23,8 @@ class Film {
     this.perS = event.length_s > 0 ? Math.max(1, event.frames / Math.max(event.length_s, 1)) : 25;
     const url = `/api/v1/events/${event.id}/event.mp4?to=${this.upto}`;
     this.video.src = url;
-    Object.assign($("save-clip"), { href: url, download: `${event.camera}-${event.number}.mp4` });
-    $("save-clip").textContent = "Save as MP4";
+    Object.assign($("save-film"), { href: url, download: `${event.camera}-${event.number}.mp4` });
+    $("save-film").textContent = "Save as MP4";
   }
 
   /** More of the event has come: go on where the film has ended, or take it up before it does. */
@@ -44,7 +44,6 @@ class Film {
 
   hide() {
     this.show(false);
-    $("save-clip").textContent = "Save this clip";
     if (!this.video.src) return;
     this.video.pause();
     this.video.removeAttribute("src");

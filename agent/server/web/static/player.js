@@ -53,6 +53,7 @@ class Player {
       this.event = full;
       this.clips = full.items.map((c) => known.get(c.url) ?? c).sort((a, b) => a.wall_ms - b.wall_ms || a.seq - b.seq);
       this.title();
+      if (!film.plays(this.clips)) this.offer();
       if (!this.clips.length) this.say("Its pictures are not here yet, or not any more.");
       else if (known.size === 0) this.say("");
     } catch (e) {
@@ -77,6 +78,13 @@ class Player {
     $("player-state").hidden = e.state !== "open";
     const moved = e.peak ? ` · at most ${share(e.peak)} of the picture moved` : "";
     $("what").textContent = `${pictures(e.frames)} · ${size(e.bytes)}${moved}`;
+  }
+
+  /** An event of JPEGs, to be saved as one file. */
+  offer() {
+    const { id, camera, number } = this.event;
+    Object.assign($("save-film"), { href: `/api/v1/events/${id}/event.avi`, download: `${camera}-${number}.avi` });
+    $("save-film").textContent = "Save film";
   }
 
   say(text) {
@@ -136,7 +144,6 @@ class Player {
     $("scrub").setAttribute("aria-valuetext", `${text}, ${clock(frame.wallMs)}`);
     const name = `${this.event.camera}-${new Date(frame.wallMs).toISOString().replace(/[:.]/g, "-")}`;
     Object.assign($("save-picture"), { href: `${clip.url}/frames/${n}.jpg`, download: `${name}.jpg` });
-    Object.assign($("save-clip"), { href: clip.url, download: `${name}.clip` });
   }
 
   /** One picture on (1) or back (-1); false at the end. */
