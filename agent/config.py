@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,14 +86,16 @@ REQUIRED: Any = object()
 MAX_FILE_BYTES = 1024 * 1024
 SHOWN = 160
 """Letters of a line that an error shows."""
-_SECRET = re.compile(
-    r"""(?ix)
-    ^\s* (?:-\s+)? ["']?(?:password|token|secret)["']? \s*:\s* (\S.*)  # to the line's end
-    | (?:password|token|secret)["']? \s*:\s* ("(?:\\.|[^"\\])*"? | '[^']*'? | [^,}\]]+)  # within {braces}
-    | :// ([^/@\s"']*) @
-    | [?&] [^=&\s]* = ([^&\s"',}]+)
+MOST_SAID = 500
+MOST_SHOWN = 200
+_KEY = re.compile(r"""\b(\w{3,30})["']?\s*:""")
+_SECRETS = ("password", "token", "secret")
+_SECRET = r"""(?ix)
+    ^\s* (?:-\s+)? ["']?(?:KEYS)["']? \s*:\s* (\S.*)  # to the line's end
+    | \b(?:KEYS)["']? \s*:\s* ("(?:\\.|[^"\\])*"? | '[^']*'? | [^,}\]]+)  # within {braces}
+    | :// ([^\s"']{0,500}) @
+    | [?&] [^=&\s]{0,100} = ([^&\s"',}]+)
     """
-)
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -119,7 +122,9 @@ class Reader:
         if check is not None and not self.problems:
             check(values, lambda where, text: self._error(self._places[where], f"{where}: {text}" if where else text))
         if self.problems:
-            raise ConfigError("\n".join(self._show(p) for p in sorted(self.problems, key=_place)))
+            shown = [self._show(p) for p in sorted(self.problems, key=_place)[:MOST_SHOWN]]
+            more = len(self.problems) - len(shown)
+            raise ConfigError("\n".join([*shown, *([f"{self.path}: and {more} more errors"] if more else [])]))
         return values
 
     def _compose(self) -> yaml.Node | None:
@@ -128,10 +133,12 @@ class Reader:
         except yaml.MarkedYAMLError as e:
             mark = e.problem_mark or e.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self.problems.append(Problem(line, column, f"not YAML: {e.problem or e.context}"))
+            tab = self._text[mark.index : mark.index + 1] == "\t" if mark else False
+            why = "a tab: indent with spaces" if tab else e.problem or e.context
+            self.problems.append(Problem(line, column, f"not YAML: {why}"))
             return None
-        except yaml.YAMLError as e:
-            self.problems.append(Problem(1, 1, f"not YAML: {str(e).splitlines()[0]}"))
+        except yaml.reader.ReaderError as e:
+            self.problems.append(Problem(*_at(self._text.encode(), e.position), f"not YAML: {str(e).splitlines()[0]}"))
             return None
         if node is None:
             self.problems.append(Problem(1, 1, "the file is empty"))
@@ -265,7 +272,8 @@ class Reader:
         left = max(0, p.column - 1 - SHOWN // 2)  # a long line is shown around its error
         line, column = line[left : left + SHOWN], p.column - left
         caret = " " * (column - 1) + "^" * max(1, min(p.width, len(line) - column + 1))
-        return f"{self.path}:{p.line}:{p.column}: error: {p.text}\n{p.line:6d} | {line}\n       | {caret}"
+        text = p.text if len(p.text) <= MOST_SAID else p.text[:MOST_SAID] + "…"
+        return f"{self.path}:{p.line}:{p.column}: error: {text}\n{p.line:6d} | {line}\n       | {caret}"
 
 
 def read_file(path: Path, fields: Mapping[str, Field], check: Check | None = None) -> dict[str, Any]:
@@ -279,10 +287,12 @@ def read_file(path: Path, fields: Mapping[str, Field], check: Check | None = Non
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}") from None
     except UnicodeDecodeError as e:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {e.start})") from None
+        line, column = _at(data, e.start)
+        raise ConfigError(f"{path}:{line}:{column}: error: not UTF-8 text") from None
     return Reader(str(path), text).read(fields, check)
 
 
+@lru_cache(maxsize=4)
 def _masked(line: str) -> str:
     """The line without its secrets, at the same width: errors go to logs."""
 
@@ -290,7 +300,15 @@ def _masked(line: str) -> str:
         at, end = (n - found.start() for n in found.span(found.lastindex or 0))
         return found[0][:at] + "*" * (end - at) + found[0][end:]
 
-    return _SECRET.sub(stars, line)
+    keys = {*_SECRETS, *filter(_secret, set(_KEY.findall(line)))}
+    return re.sub(_SECRET.replace("KEYS", "|".join(keys)), stars, line)
+
+
+def _secret(key: str) -> bool:
+    """Whether a secret may stand behind it, also where it is misspelt: that is an error, and shown."""
+    import difflib  # only mistakes need it
+
+    return not key.endswith("_file") and bool(difflib.get_close_matches(key.lower(), _SECRETS, 1, 0.6))
 
 
 def _suggest(word: str, known: Sequence[str], brief: bool = True) -> str:
@@ -308,6 +326,12 @@ def _inside(node: yaml.Node) -> dict[str, yaml.Node]:
         return {str(i): n for i, n in enumerate(node.value)}
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return {k.value: v for k, v in pairs if isinstance(k, yaml.ScalarNode)}
+
+
+def _at(data: bytes, offset: int) -> tuple[int, int]:
+    """Line and column of a byte of UTF-8 text."""
+    before = data[:offset]
+    return before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode("utf-8", "ignore")) + 1
 
 
 def _place(p: Problem) -> tuple[int, int]:

@@ -109,6 +109,26 @@ def test_a_file_without_end_is_not_read_to_its_end() -> None:
         app.load(Path("/dev/zero"))
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"cameras:\n\tporch: 1\n", ":2:1: error: not YAML: a tab: indent with spaces"),
+        ("cameras:\n  porch: 'ä\0'\n".encode(), ":2:12: error: not YAML: unacceptable character #x0000"),
+        ("cameras:\n  pörch: 1\n".encode("latin-1"), ":2:4: error: not UTF-8 text"),
+        (b"cameras: {}\nserver: {}\nlog: {level: " + b"x" * 900_000 + b"}\n", ":3:6: error: log: level 'xxx"),
+        (b"{" + b",".join(b"key%d: 1" % i for i in range(60_000)) + b"}\n", "and 59801 more errors"),
+    ],
+    ids=["tab", "nul", "latin", "long", "many"],
+)
+def test_what_is_hardly_a_file_is_an_error_at_its_place_in_few_words(tmp_path: Path, text: bytes, says: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(text)
+    with pytest.raises(ConfigError) as e:
+        app.load(path)
+    assert says in str(e.value) and len(str(e.value)) < 200_000
+    assert max(map(len, str(e.value).splitlines())) < 1000
+
+
 def test_a_long_line_is_shown_around_its_error(tmp_path: Path) -> None:
     lines = errors(tmp_path, f"cameras: {{{' ' * 5000}a: {{source: {{type: demos}}}}{' ' * 5000}}}\nserver: {{}}\n")
     assert "unknown type 'demos', did you mean 'demo'?" in lines[0]
@@ -133,6 +153,21 @@ def test_an_error_beside_a_secret_does_not_show_it(tmp_path: Path, line: str) ->
     assert "hunter2" not in "\n".join(lines)
     shown, carets = next((lines[i + 1], lines[i + 2]) for i, found in enumerate(lines) if "unknown key 'x'" in found)
     assert shown[carets.index("^")] == "x" and shown.endswith(", x: 1}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "source: {type: dcs920, host: h, pasword: hunter2}",
+        "source: {type: dcs920, host: h, 'Pass' : 'hunter2'}",
+        "source: {type: mjpeg, url: 'http://u:p@ss:hunter2@h:99999/'}",
+        "source: {type: mjpeg, url: 'http://u:p/hunter2@h/'}",
+        "tokenn: hunter2 and hunter2",
+    ],
+)
+def test_an_error_that_is_a_secrets_own_does_not_show_it(tmp_path: Path, line: str) -> None:
+    text = "\n".join(errors(tmp_path, f"cameras:\n  a:\n    {line}\nserver: {{}}\n"))
+    assert "***" in text and "hunter2" not in text
 
 
 def test_an_error_at_a_secret_does_not_show_it(tmp_path: Path) -> None:
