@@ -38,11 +38,12 @@ async def rebuild(store: Path) -> Rebuilt:
     The event of a clip is that whose record was the last one opened before it. Digests are those of the files as
     they are now.
     """
-    if sqlite.there(store):
-        raise UsageError(f"{store} has an index; move index.db* away to have it made anew", CANNOT_WRITE)
     if not (store / "items").is_dir():
         raise UsageError(f"{store} has no items", CANNOT_WRITE)
     lock = StoreLock(store)
+    if sqlite.there(store):  # not said while a server runs: nobody shall move that one's index away
+        lock.close()
+        raise UsageError(f"{store} has an index; move index.db* away to have it made anew", CANNOT_WRITE)
     archive = Archive(store)
     try:
         cameras = sorted(p for p in (store / "items").iterdir() if p.is_dir() and NAME.match(p.name))

@@ -21,6 +21,7 @@ from agent.outbox import MemoryOutbox
 from agent.server.app import CameraServer
 from agent.server.archive import Archive, Outcome
 from agent.server.fsck import Report, _holes, check
+from agent.server.lock import StoreLock
 from agent.server.rebuild import rebuild
 from tests.server.conftest import Start
 from tests.server.pictures import item, jpeg, put_event
@@ -239,6 +240,10 @@ async def test_an_index_is_made_anew_from_the_files(store: Store) -> None:
     events = "SELECT camera, spool, number, state, at_ns, frames, clips, bytes, thumb_seq FROM events"
     before, events_before = rows(store.root, items), rows(store.root, events)
     await store.archive.close()
+    lock = StoreLock(store.root)
+    with pytest.raises(UsageError, match="in use"):  # and not that its index should be moved away
+        await rebuild(store.root)
+    lock.close()
     with pytest.raises(UsageError, match="has an index"):
         await rebuild(store.root)
     for name in ("index.db", "index.db-wal", "index.db-shm"):
