@@ -298,14 +298,16 @@ class Cameras:
         return hashlib.sha256(self._salt + token_hash).digest()
 
     def check(self, name: str, token: str) -> int:
-        """The HTTP status for an upload to `name` with this token or password: 200, 401, 404 or 410."""
+        """The HTTP status for an upload to `name` with this token or password: 200, 401, 404 or 410.
+
+        404 is for who has another camera's: strangers are not told which cameras there are, nor is a neighbour.
+        """
         given = sha(token)
         if self._salted(given) in self._gone:
             return 410
-        if (row := self._rows.get(name)) is None:
-            return 404
-        right = [hmac.compare_digest(h, given) for h in (row.token_hash, row.password_hash) if h is not None]
-        return 200 if any(right) else 401
+        if (row := self._rows.get(name)) is not None and _opens(row, given):
+            return 200
+        return 404 if any(_opens(other, given) for other in self._rows.values()) else 401
 
     def login(self, login: str, password: str) -> Camera | None:
         """The camera that this upload login is for; None when it is wrong or its camera is deleted."""
@@ -353,6 +355,10 @@ class Cameras:
 
 async def _nothing() -> None:
     pass
+
+
+def _opens(row: CameraRow, given: bytes) -> bool:
+    return any(hmac.compare_digest(h, given) for h in (row.token_hash, row.password_hash) if h is not None)
 
 
 def _keyless(row: CameraRow) -> CameraRow:

@@ -92,7 +92,7 @@ class _Upload:
 
     def _checked(self, answer: Answer) -> Answer:
         if answer.status == 404:
-            raise PermanentError(f"{self._label}: the server has no camera '{self._feed.camera}' (404)")
+            raise PermanentError(f"{self._label}: the server has no camera '{self._feed.camera}' for this token (404)")
         if answer.status != 200:
             raise self._failed(answer)
         return answer

@@ -23,7 +23,7 @@ CLOSE_S = 2.0
 _REFUSALS = {
     401: "refuses the token (401)",
     403: "refuses the token (403)",
-    404: "has no camera of this name (404)",
+    404: "has no camera of this name for this token (404)",
     426: "does not speak camera-agent.v1 (426)",
 }
 

@@ -147,7 +147,12 @@ async def test_names_and_numbers(client: Client) -> None:
 
 async def test_refusals_by_token(server: CameraServer, http: aiohttp.ClientSession, client: Client) -> None:
     other = await server.issue_token("garden")
-    for token, camera, status in ((other, "porch", 401), ("", "porch", 401), (client.token, "cellar", 404)):
+    for token, camera, status in (
+        (other, "porch", 404),
+        ("", "porch", 401),
+        ("", "cellar", 401),
+        (client.token, "cellar", 404),
+    ):
         stranger = Client(http, server, token, camera)
         assert (await stranger.put(1, jpeg(1)))[0] == status
         assert (await stranger.head(1))[0] == status

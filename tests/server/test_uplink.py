@@ -30,12 +30,13 @@ async def test_refusals_come_before_the_handshake(server: CameraServer, connect:
     other = await server.issue_token("garden")
     assert await refusal(connect, server, "porch", "wrong") == 401
     assert await refusal(connect, server, "porch", "") == 401
-    assert await refusal(connect, server, "porch", other) == 401
+    assert await refusal(connect, server, "porch", other) == 404
     assert await refusal(connect, server, "cellar", token) == 404
+    assert await refusal(connect, server, "cellar", "wrong") == 401, "as at a camera that is there"
     assert await refusal(connect, server, "porch", token, protocol="camera-agent.v9") == 426
     await server.delete_camera("porch")
     assert await refusal(connect, server, "porch", token) == 410
-    assert await refusal(connect, server, "porch", "wrong") == 404
+    assert await refusal(connect, server, "porch", "wrong") == 401
 
 
 async def test_a_camera_of_this_process_takes_no_upload(server: CameraServer, connect: Uplinks) -> None:

@@ -236,4 +236,4 @@ async def test_after_thirty_days_nothing_tells_of_a_deleted_camera(start: Start)
     async with asyncio.timeout(60):
         while await archive.index.read(lambda rows: rows.gone.count()):
             await asyncio.sleep(0.05)
-    assert server._cameras.check("porch", token) == 404
+    assert server._cameras.check("porch", token) == 401

@@ -146,7 +146,7 @@ async def test_a_cut_line_resumes_in_the_middle_of_an_item(server: CameraServer)
     ("change", "kind", "says"),
     [
         ({"token": "wrong"}, PermanentError, "refuses the login (401)"),
-        ({"url": "http://127.0.0.1:{port}/elsewhere"}, PermanentError, "has no camera 'porch' (404)"),
+        ({"url": "http://127.0.0.1:{port}/elsewhere"}, PermanentError, "has no camera 'porch' for this token (404)"),
         ({"url": "http://127.0.0.1:1"}, TransientError, "refused"),
         ({"token_file": "/nowhere/token"}, PermanentError, "/nowhere/token: No such file"),
         ({"ca_file": "/nowhere/ca"}, PermanentError, "ca_file /nowhere/ca"),

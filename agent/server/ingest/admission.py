@@ -26,7 +26,7 @@ def token_of(authorization: str) -> str:
 
 
 async def admit(cameras: Cameras, request: web.Request) -> Camera:
-    """The camera of the path; raises the refusal: 401 bad token, 404 no such camera, 410 camera deleted."""
+    """The camera of the path; raises the refusal: 401 bad token, 404 it is another camera's, 410 camera deleted."""
     name, token = request.match_info["camera"], token_of(request.headers.get("Authorization", ""))
     if (status := cameras.check(name, token)) != 200:
         await cameras.refresh()
