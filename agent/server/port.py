@@ -41,7 +41,7 @@ class Port:
         self,
         runner: web.AppRunner,
         tls: ssl.SSLContext | None = None,
-        ftp: Callable[[], asyncio.Protocol] | None = None,
+        ftp: Callable[[], asyncio.BaseProtocol] | None = None,
         limits: Limits | None = None,
     ) -> None:
         routes = [Route("http", "http", (Http(),))]

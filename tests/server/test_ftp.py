@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ftplib
 import io
 import re
@@ -364,6 +365,49 @@ async def test_nobody_else_takes_the_data_port(ftp: Ftp) -> None:
 
     await asyncio.to_thread(work)
     assert await ftp.stored() == [(jpeg(1), False)]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["connected before STOR", "connected after it"])
+async def test_a_transfer_is_stopped_and_the_session_goes_on(ftp: Ftp, late: bool) -> None:
+    """What is said meanwhile waits for its end."""
+
+    def work() -> None:
+        raw = Raw(ftp).login()
+        port = int(raw.ask("EPSV").split("|")[3])
+        sock = None if late else ftp.connect(port)
+        raw.sock.sendall(b"STOR x.jpg\r\nNOOP\r\n")
+        assert raw.read().startswith("150")
+        if sock is None:
+            time.sleep(0.1)  # by now it has seen that there is none
+            sock = ftp.connect(port)
+        sock.sendall(jpeg(9)[:-9])
+        answers = [raw.ask("ABOR"), raw.read(), raw.read()]
+        assert [answer[:3] for answer in answers] == ["426", "200", "226"]
+        with contextlib.suppress(ConnectionResetError):
+            assert sock.recv(1) == b""
+        assert raw.stor("y.jpg", jpeg(1)).startswith("226")
+
+    await asyncio.to_thread(work)
+    assert await ftp.stored() == [(jpeg(1), False)]
+    assert not ftp.server._intake.room.held
+
+
+async def test_deletion_ends_a_transfer(ftp: Ftp) -> None:
+    raw = await asyncio.to_thread(lambda: Raw(ftp).login())
+
+    def begin() -> socket.socket:
+        sock = raw.data()
+        assert raw.ask("STOR x.jpg").startswith("150")
+        sock.sendall(jpeg(9)[:-9])
+        return sock
+
+    sock = await asyncio.to_thread(begin)
+    await ftp.server.delete_camera("porch")
+    assert (await asyncio.to_thread(raw.read)).startswith("530")
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.to_thread(sock.recv, 1) == b""
+    assert await asyncio.to_thread(raw.read) == ""
+    assert not ftp.server._intake.room.held
 
 
 async def test_deletion_ends_the_session_and_the_login(ftp: Ftp) -> None:

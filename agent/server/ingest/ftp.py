@@ -28,6 +28,7 @@ from agent.server.web.auth import Throttle
 log = logging.getLogger(__name__)
 
 MAX_LINE = 4096
+ROOM = 1024
 MAX_LINES = 64
 IDLE_S = 120.0
 SESSIONS = 500
@@ -107,7 +108,8 @@ class FtpIngest:
         if session in self._sessions:
             self._sessions.discard(session)
             self._addresses[session.peer] -= 1
-            self._addresses += Counter()
+            if not self._addresses[session.peer]:
+                del self._addresses[session.peer]
 
     async def close(self) -> None:
         """End the listener and the sessions; an upload under way gets a second."""
@@ -122,16 +124,21 @@ class FtpIngest:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-class FtpControl(asyncio.Protocol):
-    """One control connection: bytes to lines, lines to commands one after the other, TLS in between."""
+class FtpControl(asyncio.BufferedProtocol):
+    """One control connection: bytes to lines, lines to commands one after the other, TLS in between.
+
+    It brings the room for what comes: asyncio's own, of 256 KiB for each line, is mapped and unmapped each time.
+    """
 
     def __init__(self, ingest: FtpIngest) -> None:
         self._ingest = ingest
-        self._buffer = bytearray()
+        self._room = bytearray(ROOM)
+        self._buffer = b""
         self._lines: deque[bytes] = deque()
         self._commands = Commands(ingest, self)
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
+        self._held = False
         self._eof = False
         self._first = True
         self._silent = Later(self._look)
@@ -152,16 +159,19 @@ class FtpControl(asyncio.Protocol):
         self._silent.put_off(IDLE_S)
         self.reply(220, "camera-agent: uploads only.")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._room[:nbytes])
         if self._first and HTTP.match(data):
             self._drop()
             return
         self._first = False
         self._silent.put_off(IDLE_S)
-        self._buffer += data
-        while (at := self._buffer.find(b"\n")) >= 0:
-            line = TELNET.sub(b"", bytes(self._buffer[:at])).rstrip(b"\r")
-            del self._buffer[: at + 1]
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            line = TELNET.sub(b"", line).rstrip(b"\r")
             if line[:4].upper() == b"ABOR":
                 self._stop()
             self._lines.append(line)
@@ -187,8 +197,8 @@ class FtpControl(asyncio.Protocol):
         """One line, or several (RFC 959, 4.2)."""
         if self._transport is None or self._transport.is_closing():
             return
-        lines = [f"{code}-{t}" for t in texts[:-1]] + [f"{code} {texts[-1]}"]
-        self._transport.write("".join(f"{t}\r\n" for t in lines).encode("utf-8", "replace"))
+        before = "".join(f"{code}-{t}\r\n" for t in texts[:-1]) if len(texts) > 1 else ""
+        self._transport.write(f"{before}{code} {texts[-1]}\r\n".encode("utf-8", "replace"))
 
     def end(self, code: int, text: str) -> asyncio.Task[None] | None:
         """Say why and go; what is being stored is."""
@@ -199,31 +209,40 @@ class FtpControl(asyncio.Protocol):
     def _drop(self) -> None:
         self._lines.clear()
         self._eof = True
-        self._stop()
         if self._transport is not None:
             self._transport.close()
+        self._stop()
 
     def _stop(self) -> None:
-        stop, self.stop = self.stop, None
+        stop, self.stop, self._held = self.stop, None, False
         if stop is not None:
             stop()
 
     def _look(self) -> None:
-        if self._task is not None:
+        if self._task is not None or self._held:
             self._silent.put_off(IDLE_S)  # something goes on
         else:
             self.reply(421, "Silent for too long.")
             self._drop()
 
+    def hold(self, stop: Callable[[], None]) -> None:
+        """A command goes on in callbacks of the loop, and the next one waits for it: until `go_on`, or `stop`."""
+        self._held, self.stop = True, stop
+
+    def go_on(self, work: Work) -> None:
+        """Do what is left of a command in a task, and the next one after it."""
+        self._held, self.stop = False, None
+        self._task = asyncio.get_running_loop().create_task(self._wait(work))
+
     def _go(self) -> None:
-        """Do what was said, one after the other. A command that waits goes on in a task, and the next after it."""
-        while self._task is None and self._lines:
+        """Do what was said, one after the other."""
+        while self._lines and self._task is None and not self._held:
             try:
                 if (work := self._commands.run(self._lines.popleft())) is not None:
-                    self._task = asyncio.get_running_loop().create_task(self._wait(work))
+                    self.go_on(work)
             except Exception as e:
                 self._failed(e)
-        if self._task is None and self._eof:
+        if self._eof and self._task is None and not self._held:
             self._commands.close()
             if self._transport is not None:
                 self._transport.close()
@@ -251,7 +270,7 @@ class FtpControl(asyncio.Protocol):
         if transport is None:
             return
         transport.pause_reading()  # before the answer: the client's hello belongs to TLS
-        self._buffer.clear()
+        self._buffer = b""
         self._lines.clear()
         self.reply(234, "Go on in TLS.")
         loop: Any = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Protocol
 
 from agent.dispatch.arrival import Arrival, Handed
@@ -29,6 +30,10 @@ class DataError(Exception):
 
 class Opening(Protocol):
     """A data connection that was agreed on."""
+
+    def there(self) -> socket.socket | None:
+        """The connection, non-blocking, if it needs no waiting for."""
+        ...
 
     async def connect(self) -> socket.socket:
         """The connection, non-blocking; raises DataError 425."""
@@ -55,12 +60,14 @@ class Passive:
         self._listening = _bind(host, ports)
         self.port = int(self._listening.getsockname()[1])
 
-    async def connect(self) -> socket.socket:
+    def there(self) -> socket.socket | None:
+        """It is, as a rule: clients connect before they say what comes."""
         try:
-            if (sock := self._knocked(*self._listening.accept())) is not None:
-                return sock  # most are there already
+            return self._knocked(*self._listening.accept())
         except OSError:
-            pass
+            return None
+
+    async def connect(self) -> socket.socket:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -92,6 +99,9 @@ class Claimed:
         if self._claim is None:
             raise OSError("too many data connections are waited for")
 
+    def there(self) -> socket.socket | None:
+        return None
+
     async def connect(self) -> socket.socket:
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -120,6 +130,9 @@ class Active:
         self._host = host
         self._target = (peer, port)
 
+    def there(self) -> socket.socket | None:
+        return None
+
     async def connect(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._target[0] else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -146,10 +159,10 @@ def _bind(host: str, ports: tuple[int, int]) -> socket.socket:
     low, high = ports
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in range(low, high + 1):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setblocking(False)
+            if port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
             sock.listen(4)
             return sock
@@ -165,64 +178,72 @@ async def receive(opening: Opening, tls: ssl.SSLContext | None, max_bytes: int, 
     """
     sock = await opening.connect()
     try:
-        if tls is None:
-            return await Inflow(sock, max_bytes, share).all()
-        return await _receive_tls(sock, tls, max_bytes, share)
+        if tls is not None:
+            return await _receive_tls(sock, tls, max_bytes, share)
+        ended = asyncio.Event()
+        inflow = Inflow(sock, max_bytes, share, ended.set)
+        try:
+            await ended.wait()
+            return inflow.result()
+        finally:
+            inflow.stop()
     finally:
         sock.close()
 
 
 class Inflow:
-    """A plain data connection, read in callbacks of the loop: the session's task wakes at its end only."""
+    """A plain data connection, read in callbacks of the loop; `then` is called at its end, unless it was stopped."""
 
-    def __init__(self, sock: socket.socket, max_bytes: int, share: Share) -> None:
+    def __init__(self, sock: socket.socket, max_bytes: int, share: Share, then: Callable[[], object]) -> None:
         self._sock = sock
         self._max_bytes = max_bytes
         self._grow = share.grow
-        self._crowded = False
+        self._then = then
         self._loop = asyncio.get_running_loop()
         self._data = bytearray()
-        self._ended: asyncio.Future[bool] = self._loop.create_future()
-        self._stalled = Later(lambda: self._end(False))
-
-    async def all(self) -> tuple[bytes, bool]:
-        """As `receive`."""
-        # By its number: the loop words an error for what it does not know, and a socket's words are dear.
-        self._loop.add_reader(self._sock.fileno(), self._read)
+        self._in_order = self._crowded = False
+        self._stalled = Later(self._end)
         self._stalled.put_off(STALL_S)
-        try:
-            ended = await self._ended
-        except asyncio.CancelledError:
-            self._end(False)
-            raise
-        finally:
-            self._stalled.cancel()
-            data, self._data = self._data, bytearray()  # nothing of it stays in this circle of callbacks
+        # By its number: the loop words an error for what it does not know, and a socket's words are dear.
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    def result(self) -> tuple[bytes, bool]:
+        """As `receive`, once, after the end."""
+        data, self._data = self._data, bytearray()  # nothing of it stays in this circle of callbacks
         _check(len(data), self._max_bytes)
         if self._crowded:
             raise DataError(450, CROWDED)
-        return bytes(data), ended
+        return bytes(data), self._in_order
+
+    def stop(self) -> None:
+        """Read no more, and forget what came; the socket stays open."""
+        self._leave()
+        self._data = bytearray()
 
     def _read(self) -> None:
-        self._stalled.put_off(STALL_S)
         for _ in range(READS):
             try:
                 chunk = self._sock.recv(READ_BYTES)
             except (BlockingIOError, InterruptedError):
-                return
+                break
             except OSError:
-                return self._end(False)
+                return self._end()
             self._data += chunk
             if not chunk or len(self._data) > self._max_bytes:
-                return self._end(True)
+                self._in_order = True
+                return self._end()
             if not self._grow(len(self._data)):
                 self._crowded = True
-                return self._end(True)
+                return self._end()
+        self._stalled.put_off(STALL_S)
 
-    def _end(self, in_order: bool) -> None:
+    def _end(self) -> None:
+        self._leave()
+        self._then()
+
+    def _leave(self) -> None:
+        self._stalled.cancel()
         self._loop.remove_reader(self._sock.fileno())
-        if not self._ended.done():
-            self._ended.set_result(in_order)
 
 
 async def _receive_tls(sock: socket.socket, tls: ssl.SSLContext, max_bytes: int, share: Share) -> tuple[bytes, bool]:

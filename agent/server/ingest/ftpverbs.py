@@ -11,10 +11,11 @@ from agent.media import jpeg
 from agent.server.archive import Outcome
 from agent.server.camera import Camera
 from agent.server.ingest import ftpdata
-from agent.server.ingest.ftpdata import DataError
+from agent.server.ingest.ftpdata import DataError, Inflow, Opening
 from agent.server.ingest.ftpnames import Shelf, listing, resolve
 from agent.server.ingest.ftpports import DataPort
 from agent.server.ingest.pictures import MAX_PICTURE_BYTES, NotAPicture
+from agent.server.ingest.room import Share
 
 if TYPE_CHECKING:
     from agent.server.ingest.ftp import FtpControl, FtpIngest
@@ -97,23 +98,34 @@ class Commands:
         self._user = argument
         self._reply(331, "And the password?")
 
-    async def _do_pass(self, argument: str) -> None:
+    def _do_pass(self, argument: str) -> Work | None:
+        camera = self._login(argument) if not self._ingest.throttle.wait_s(self._control.peer) else None
+        if camera is None:
+            return self._doubt(argument)
+        self._admit(camera)
+        return None
+
+    def _login(self, password: str) -> Camera | None:
+        return self._ingest.cameras.login(self._user, password)
+
+    async def _doubt(self, password: str) -> None:
+        """The login may be of a camera that another process made; else it is wrong, and that takes its time."""
         throttle, peer = self._ingest.throttle, self._control.peer
         if wait_s := throttle.wait_s(peer):
             await asyncio.sleep(min(wait_s, LONGEST_DELAY_S))
-        camera = self._ingest.cameras.login(self._user, argument)
-        if camera is None:
-            await self._ingest.cameras.refresh()
-            camera = self._ingest.cameras.login(self._user, argument)
-        if camera is None:
-            throttle.failed(peer)
-            self._failures += 1
-            await asyncio.sleep(min(0.25 * 2**self._failures, LONGEST_DELAY_S))
-            self._reply(530, "Wrong login, or the camera was deleted.")
-            if self._failures >= MAX_FAILURES:
-                raise Quit
+        await self._ingest.cameras.refresh()
+        if (camera := self._login(password)) is not None:
+            self._admit(camera)
             return
-        throttle.succeeded(peer)
+        throttle.failed(peer)
+        self._failures += 1
+        await asyncio.sleep(min(0.25 * 2**self._failures, LONGEST_DELAY_S))
+        self._reply(530, "Wrong login, or the camera was deleted.")
+        if self._failures >= MAX_FAILURES:
+            raise Quit
+
+    def _admit(self, camera: Camera) -> None:
+        self._ingest.throttle.succeeded(self._control.peer)
         self._camera = camera
         self._ingest.cameras.remember(camera, self._end)
         self._ingest.presence.touch(camera)
@@ -283,30 +295,57 @@ class Commands:
     def _do_retr(self, argument: str) -> None:
         self._reply(550, "Uploads only.")
 
-    async def _do_stor(self, argument: str) -> None:
+    def _do_stor(self, argument: str) -> Work | None:
         path = resolve(self._cwd, argument)
         before = self._shelf.beginning(path, self._asked) if self._asked else b""
         if self._asked and not before:
             self._reply(554, "Nothing to go on from.")
-            return
-        await self._receive(path, before)
+            return None
+        return self._receive(path, before)
 
-    async def _do_appe(self, argument: str) -> None:
+    def _do_appe(self, argument: str) -> Work | None:
         path = resolve(self._cwd, argument)
-        await self._receive(path, self._shelf.beginning(path, None))
+        return self._receive(path, self._shelf.beginning(path, None))
 
-    async def _do_stou(self, argument: str) -> None:
+    def _do_stou(self, argument: str) -> Work | None:
         number = self._ingest.uploads.total()
-        await self._receive(resolve(self._cwd, f"upload-{number}.jpg"), b"")
+        return self._receive(resolve(self._cwd, f"upload-{number}.jpg"), b"")
 
-    async def _receive(self, path: str, before: bytes) -> None:
+    def _receive(self, path: str, before: bytes) -> Work | None:
         """The upload counts when its data connection ended, whether or not anybody reads the answer."""
-        if self._camera is None:
-            return
-        with self._ingest.desk.room.share(self._camera.account) as share:
-            opening = self._data.take()
+        assert self._camera is not None
+        opening = self._data.take()
+        share = self._ingest.desk.room.share(self._camera.account)
+        self._reply(150, "Send it.")
+        sock = opening.there() if self._data.tls is None else None
+        if sock is None:
+            return self._receive_later(opening, share, path, before)
+
+        def ended() -> None:
+            sock.close()
+            opening.close()
+            self._control.go_on(self._wait(self._received(inflow, share, path, before)))
+
+        def stopped() -> None:
+            inflow.stop()
+            share.give_back()
+            sock.close()
+            opening.close()
+            self._reply(426, "Stopped.")
+
+        inflow = Inflow(sock, MAX_PICTURE_BYTES - len(before), share, ended)
+        self._control.hold(stopped)
+        return None
+
+    async def _received(self, inflow: Inflow, share: Share, path: str, before: bytes) -> None:
+        with share:
+            data, ended = inflow.result()
+            await self._store(path, before + (_as_it_was(data) if self._ascii else data), ended)
+
+    async def _receive_later(self, opening: Opening, share: Share, path: str, before: bytes) -> None:
+        """From a connection that is yet to come, or that TLS is to be made of."""
+        with share:
             try:
-                self._reply(150, "Send it.")
                 async with asyncio.timeout(None) as until:
                     self._control.stop = lambda: until.reschedule(0)
                     most = MAX_PICTURE_BYTES - len(before)

@@ -48,7 +48,10 @@ class Share:
     def grow(self, size: int) -> bool:
         """It holds so many bytes now; False where that is more than before, and the account's uploads hold too much."""
         more, self._size = size - self._size, size
-        self._room.held[self._account] += more
+        held = self._room.held
+        held[self._account] += more
+        if not held[self._account]:
+            del held[self._account]
         return more <= 0 or self.fits()
 
     def fits(self) -> bool:
@@ -64,7 +67,6 @@ class Share:
         """It holds nothing any more."""
         big = self._size > BIG_BYTES
         self.grow(0)
-        self._room.held += Counter()  # forgets those that hold nothing
         if big:
             self._room.tidy()
 

@@ -58,7 +58,7 @@ class SqliteIndex:
         self._path = path
         self._durable = durable
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        with _said():
+        with _said:
             self._conn = self._connect()
             try:
                 _migrate(self._conn)
@@ -98,7 +98,7 @@ class SqliteIndex:
 
     async def read(self, query: Callable[[Rows], T]) -> T:
         """Run `query` in a transaction of the reader's; it sees every one that was acknowledged before."""
-        with _said():
+        with _said:
             return await asyncio.get_running_loop().run_in_executor(self._reader, self._query, query)
 
     async def foreign_version(self) -> int:
@@ -120,7 +120,7 @@ class SqliteIndex:
         loop = asyncio.get_running_loop()
         job = _Job(run, loop, loop.create_future(), alone)
         self._jobs.put(job)
-        with _said():
+        with _said:
             return await job.done
 
     def _query(self, query: Callable[[Rows], T]) -> T:
@@ -194,26 +194,30 @@ class SqliteIndex:
 @contextmanager
 def read_only(path: Path) -> Iterator[Rows]:
     """One state of the database for all questions, while a server may write."""
-    with _said():
+    with _said:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)) as conn:
             conn.execute("BEGIN")
             yield _tables(conn)
 
 
-@contextmanager
-def _said() -> Iterator[None]:
+class _Said:
     """SQLite's errors in the index's words; a mistake of ours stays what it is."""
-    try:
-        yield
-    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
-        raise
-    except sqlite3.IntegrityError as e:
-        raise TakenError(str(e)) from e
-    except sqlite3.OperationalError as e:
-        raise UnavailableError(str(e)) from e
-    except sqlite3.DatabaseError as e:
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, e: BaseException | None, trace: object) -> None:
+        if not isinstance(e, sqlite3.DatabaseError) or isinstance(e, sqlite3.ProgrammingError):
+            return
+        if isinstance(e, sqlite3.IntegrityError):
+            raise TakenError(str(e)) from e
+        if isinstance(e, sqlite3.OperationalError):
+            raise UnavailableError(str(e)) from e
         raise DamagedError(str(e)) from e
+
+
+_said = _Said()
 
 
 def _tables(conn: sqlite3.Connection) -> Rows:

@@ -38,6 +38,7 @@ class SqliteTable(Generic[R]):
         self._identified = "id" in self._columns
         self._plain = tuple(c for c in self._columns if c not in (*key, "id"))
         self._statements: dict[tuple[Any, ...], str] = {}
+        self._asked: dict[tuple[Any, ...], tuple[str, bool]] = {}  # with whether values are bound as they are
         self._forth = " ORDER BY " + ",".join(key)
         self._back = " ORDER BY " + ",".join(f"{c} DESC" for c in key)
         self._values = _getter(self._columns)
@@ -100,11 +101,14 @@ class SqliteTable(Generic[R]):
 
     def _ask(self, head: str, where: dict[str, Match], tail: str = "", *more: Any) -> sqlite3.Cursor:
         """A statement between `head` and `tail`; made once for each shape of conditions."""
-        shape = (head, tail, *where, *map(type, where.values()))
-        sql = self._statements.get(shape)
-        if sql is None:
-            sql = self._statements[shape] = f"{head} WHERE {self._conditions(where)}{tail}"
-        return self._conn.execute(sql, [*map(_bound, where.values()), *more])
+        values = where.values()
+        shape = (head, tail, *where, *map(type, values))
+        known = self._asked.get(shape)
+        if known is None:
+            plain = not any(isinstance(m, Below | From | OneOf | NoneOf) for m in values)
+            known = self._asked[shape] = (f"{head} WHERE {self._conditions(where)}{tail}", plain)
+        sql, plain = known
+        return self._conn.execute(sql, (*(values if plain else map(_bound, values)), *more))
 
     def _conditions(self, where: dict[str, Match]) -> str:
         if unknown := where.keys() - set(self._columns):
