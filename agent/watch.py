@@ -68,9 +68,11 @@ class Store:
 
     def __init__(self, keep: str | None) -> None:
         self.keep = keep is not None
+        self.begun = False
         try:
             if keep is not None:
                 self.path = Path(keep).expanduser()
+                self._made = not self.path.exists()
                 self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             else:
                 bases = [b for b in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()) if b]
@@ -91,8 +93,9 @@ class Store:
         return None if self.keep else max(min(_free(str(self.path)) // 2, 2 * GIB), 16 << 20)
 
     def close(self) -> None:
+        """Delete it; keep what is to be kept, unless it was made for a watch that never began."""
         self._lock.close()
-        if self.keep:
+        if self.keep and (self.begun or not self._made):
             (self.path / "watch.lock").unlink(missing_ok=True)
         else:
             shutil.rmtree(self.path, ignore_errors=True)
@@ -154,6 +157,7 @@ class Watch:
         trouble: AgentError | None = None
         try:
             urls = await self._start()
+            self.store.begun = True
             try:
                 await self._session(urls)
             except AgentError as e:
@@ -162,11 +166,20 @@ class Watch:
                 await self.agent.close()
         finally:
             self.store.close()
+        trouble = trouble or self._unstored()
         self._goodbye(trouble)
         if self._unheard is not None and self._unheard.errno not in LEFT:
             trouble = UsageError(f"cannot write what there is to say: {self._unheard.strerror}", CANNOT_WRITE)
         if trouble is not None:
             raise trouble
+
+    def _unstored(self) -> AgentError | None:
+        """Events were seen and are not there: the disk is full, as a rule."""
+        (way,) = self.agent.pipelines[0].ways
+        lost = way.outbox.backlog().waiting_items
+        if way.health.up or not lost:
+            return None
+        return UsageError(f"{lost} items of the events were not stored: {way.health.error}", CANNOT_WRITE)
 
     def _gone(self, e: OSError) -> None:
         """Nobody reads any more what is said: that is an end, too."""
@@ -354,5 +367,5 @@ class Watch:
         self.console.event("watch.ended", self.camera, data, time.time_ns())
         if bad:
             self.console.damaged(c, looked, bad)
-        if trouble is None:
+        if trouble is None or c.frames:
             self.console.goodbye(seconds, c, self._links, str(self.store.path) if left else None, self.store.keep)

@@ -1,7 +1,9 @@
 """Bad input ends in one clear line, the right exit code, no traceback and nothing half-written."""
 
 import asyncio
+import os
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -144,6 +146,9 @@ async def test_a_taken_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as s:
         port = s.getsockname()[1]
         await refused(75, f"port {port}", "watch", "demo", "--local", "--port", str(port))
+        kept = ("--keep", str(tmp_path / "kept"))
+        await refused(75, f"port {port}", "watch", "demo", "--local", "--port", str(port), *kept)
+        assert not (tmp_path / "kept").exists(), "nothing half-written"
         await refused(75, f"port {port}", "server", "--port", str(port), "--store", str(tmp_path / "s"))
 
 
@@ -152,6 +157,21 @@ async def test_an_unwritable_directory(tmp_path: Path) -> None:
     where = str(tmp_path / "file" / "kept")
     await refused(73, where, "watch", "demo", "--port", "0", "--keep", where)
     await refused(73, str(tmp_path / "file"), "server", "--port", "0", "--store", where)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT ROOT: a disk that fills up is NOT tested")
+async def test_a_disk_that_fills_up_is_no_good_end(tmp_path: Path) -> None:
+    film(tmp_path / "film", still=20, moving=60)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk]).returncode:
+        pytest.skip("NO MOUNT: a disk that fills up is NOT tested")
+    try:
+        kept = ("--keep", str(disk / "kept"), "--port", "0", "--for", "8s", "--json")
+        says = "items of the events were not stored: the store"
+        await refused(73, says, "watch", str(tmp_path / "film"), *kept)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 async def test_what_cannot_be_written_or_read_is_said_in_one_line(tmp_path: Path) -> None:
