@@ -64,13 +64,17 @@ class Retention:
 
     async def run(self, every_s: float) -> None:
         """Sweep now and then, for ever."""
+        said = ""
         while True:
+            why = ""
             try:
                 if gone := await self.sweep():
                     log.debug("retention: %d items went", gone)
                 await asyncio.to_thread(self._archive.keep_ballast)
             except (OSError, UnavailableError) as e:
-                log.warning("retention in %s: %s", self._archive.root, e)
+                why = str(e)
+                log.log(logging.DEBUG if why == said else logging.WARNING, "retention in %s: %s", self._archive.root, e)
+            said = why
             self._archive.full.clear()
             try:
                 async with asyncio.timeout(every_s):

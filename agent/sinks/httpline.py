@@ -127,11 +127,11 @@ def retry_after(text: str) -> float:
     import time
 
     text = text.strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return min(float(text), LONGEST_WAIT_S)
     try:
         until = parsedate_to_datetime(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return min(max(until - time.time(), 0.0), LONGEST_WAIT_S)
 

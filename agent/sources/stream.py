@@ -12,6 +12,7 @@ from agent.sources.http import Connection, Head, Url, connect
 from agent.sources.login import Login
 
 MAX_REDIRECTS = 3
+MAX_LOGINS = 2
 MAX_CLOCK_S = 3.0
 NO_CAMERA = 66
 PERMISSION = 77
@@ -33,11 +34,11 @@ class Answer:
 
 
 async def get(url: Url, login: Login, timeout_s: float) -> Answer:
-    """Ask until the camera gives a body: at most one more try after a 401, three redirects within the host.
+    """Ask until the camera gives a body: two more tries after a 401 (the nonce was stale), three redirects in the host.
 
     Raises TransientError and PermanentError (77 not permitted, NoSuchPath 66) that name the address.
     """
-    redirects = 0
+    redirects = logins = 0
     while True:
         try:
             answer = await _ask(url, login, timeout_s)
@@ -49,7 +50,8 @@ async def get(url: Url, login: Login, timeout_s: float) -> Answer:
         if status == 200:
             return answer
         await answer.connection.close()
-        if status == 401 and login.challenged(answer.head.all("www-authenticate")):
+        if status == 401 and logins < MAX_LOGINS and login.challenged(answer.head.all("www-authenticate")):
+            logins += 1
             continue
         if status in _REDIRECTS and answer.head.get("location") and redirects < MAX_REDIRECTS:
             redirects += 1

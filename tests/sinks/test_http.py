@@ -293,6 +293,7 @@ async def test_silence_is_given_up_but_slow_progress_is_not(monkeypatch: pytest.
 
 def test_retry_after() -> None:
     assert retry_after("") == 0 and retry_after("soon") == 0 and retry_after("-5") == 0
+    assert retry_after("²") == 0 and retry_after("Wed, 21 Oct 2015 07:28:00 +99999999999999") == 0
     assert retry_after("7") == 7 and retry_after("99999999") == 3600
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert 3000 < retry_after("Wed, 21 Oct 2115 07:28:00 GMT") <= 3600

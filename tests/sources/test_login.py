@@ -85,6 +85,13 @@ async def test_a_stale_nonce_is_replaced() -> None:
     assert camera.asked == 2 + 2 + 2
 
 
+async def test_a_camera_that_finds_every_nonce_stale_is_not_asked_for_ever() -> None:
+    camera = DigestCamera("MD5", "auth", uses=0)
+    async with raw_server(camera.script) as port:
+        _, error = await collect(MjpegSource(f"http://bob:se%20cret@127.0.0.1:{port}/"))
+    assert isinstance(error, PermanentError) and error.exit_code == 77 and camera.asked == 3
+
+
 def test_without_credentials_nothing_is_sent() -> None:
     login = Login("", "")
     assert login.field("/") == "" and not login.challenged(['Digest realm="x", nonce="y"'])
