@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
@@ -15,12 +15,10 @@ from agent.frame import Frame
 from agent.hub import Hub
 from agent.schema import above, at_least, at_most, below, max_letters
 from agent.schema.read import MismatchError, read
-from agent.server.reasons import Reasons
+from agent.server.reasons import Command, Reasons
 
 FRESH_NS = 3_000_000_000
 ANSWER_S = 3.0
-
-Command = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +115,7 @@ class Camera:
         self.items = 0
         self.gone = False  # deleted; whoever is still at it leads nowhere
         self.command: Command | None = None  # asks the agent that is connected, if it takes commands
-        self.why = Reasons(self)
+        self.why = Reasons(lambda: self.command)
         self._forms: dict[str, Form] = {}
 
     @property

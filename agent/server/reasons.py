@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from agent.server.digest import number, share
 from agent.why import KEPT, Ring, words
 
-if TYPE_CHECKING:
-    from agent.server.camera import Camera
-
+Command = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Asks an agent: what, and with which arguments; its answer as in a `done` message."""
 EVERY_S = 2.0
 PATIENCE_S = 3.0
 UNITS = 1e9
@@ -21,12 +20,13 @@ UNITS = 1e9
 class Reasons:
     """One camera's, newest last. Asked at most every 2 s, and only for what changed: a bad line is spared.
 
-    Its agent's ring is asked with the command `why`; where the server judges by itself, its own `ring`. What an
-    agent told stays when it goes away; nothing of this is on the disk.
+    Its agent's ring is asked with the command `why`, through what `command` gives (None: no agent is there); where
+    the server judges by itself, its own `ring`. What an agent told stays when it goes away; nothing of this is on
+    the disk.
     """
 
-    def __init__(self, camera: Camera) -> None:
-        self._camera = camera
+    def __init__(self, command: Callable[[], Command | None]) -> None:
+        self._command = command
         self.ring: Ring | None = None
         self._known: dict[tuple[str, int], dict[str, Any]] = {}
         self._run, self._change = "", 0
@@ -48,7 +48,7 @@ class Reasons:
     async def _ask(self, wall_ns: Callable[[], int]) -> None:
         try:
             args = {"run": self._run, "after": self._change}
-            if (command := self._camera.command) is not None:
+            if (command := self._command()) is not None:
                 answer = await command("why", args)
             elif (ring := self.ring) is not None:
                 answer = {"ok": True, "result": ring.since(self._run, self._change)}
