@@ -250,7 +250,7 @@ class Cameras:
         self._gone = {g.hash: g.at_ns for g in sorted(gone, key=lambda g: g.at_ns)}
 
     def _tombstones(self, row: CameraRow) -> list[bytes]:
-        return [self._salted(h) for h in (row.token_hash, row.password_hash) if h is not None]
+        return [self._salted(h) for h in _hashes(row)]
 
     def _forget(self, rows: Rows, row: CameraRow, *, erase: bool) -> None:
         now = self._clock.wall_ns()
@@ -305,9 +305,9 @@ class Cameras:
         given = sha(token)
         if self._salted(given) in self._gone:
             return 410
-        if (row := self._rows.get(name)) is not None and _opens(row, given):
+        if (row := self._rows.get(name)) is not None and any(hmac.compare_digest(h, given) for h in _hashes(row)):
             return 200
-        return 404 if any(_opens(other, given) for other in self._rows.values()) else 401
+        return 404 if any(given in _hashes(other) for other in self._rows.values()) else 401
 
     def login(self, login: str, password: str) -> Camera | None:
         """The camera that this upload login is for; None when it is wrong or its camera is deleted."""
@@ -357,8 +357,8 @@ async def _nothing() -> None:
     pass
 
 
-def _opens(row: CameraRow, given: bytes) -> bool:
-    return any(hmac.compare_digest(h, given) for h in (row.token_hash, row.password_hash) if h is not None)
+def _hashes(row: CameraRow) -> list[bytes]:
+    return [h for h in (row.token_hash, row.password_hash) if h is not None]
 
 
 def _keyless(row: CameraRow) -> CameraRow:
