@@ -8,7 +8,7 @@ from playwright.async_api import Page, async_playwright
 
 from agent.server.app import CameraServer
 from tests.server.conftest import Start
-from tests.server.people import PASSWORD, basic, person
+from tests.server.people import PASSWORD, basic, invited, person
 from tests.server.pictures import jpeg
 from tests.server.test_page import CHROMIUM, chromium, until
 
@@ -100,6 +100,26 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         assert not (server.settings.store_path / "items" / "porch").exists()
         assert complaints == []
         await browser.close()
+
+
+async def test_who_was_shown_a_camera_is_seen_and_sent_away(start: Start) -> None:
+    server = await start()
+    async with chromium() as page, person(server) as who:
+        complaints = await become_owner(page, server)
+        await who.ask("POST", "/login", data={"user": "owner", "password": PASSWORD})
+        await who.add("porch")
+        async with invited(server, who, "carl", "porch") as carl:
+            page.on("dialog", lambda d: d.accept())
+            await page.goto(server.urls()[0] + "settings")
+            await page.get_by_text("0 events, 0 kB").wait_for()
+            await page.get_by_text("Also seen by carl").wait_for()
+            await carl.ask("GET", "/api/v1/cameras/porch")
+            await page.get_by_role("button", name="Remove carl").click()
+            await page.get_by_text("Also seen by").wait_for(state="detached")
+            await carl.ask("GET", "/api/v1/cameras/porch", 401)
+        await page.locator("#cameras-list").get_by_role("button", name="Settings").click()
+        await page.locator("#cameras-list form").wait_for()
+        assert complaints == []
 
 
 async def test_a_login_on_the_way_keeps_the_event_that_a_link_named(start: Start) -> None:

@@ -29,7 +29,7 @@ export function span(seconds) {
   return s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)} h ${two(Math.floor(s / 60) % 60)} min`;
 }
 
-export const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+export const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 export const pictures = (count) => `${count} picture${count === 1 ? "" : "s"}`;
 export const share = (part) => (part >= 0.01 ? `${Math.round(part * 100)} %` : `${(part * 100).toFixed(1)} %`);

@@ -37,13 +37,13 @@ function detail(c) {
 }
 
 async function cameraRow({ name }) {
-  const c = await api(`/cameras/${name}`);
+  const [c, { accounts }] = await Promise.all([api(`/cameras/${name}`), api(`/cameras/${name}/viewers`)]);
   const state = el("span", {});
   pill(state, { up: "connected", away: "away", waiting: "waiting for the first picture", ended: "ended" }[c.state],
     c.state === "up" ? "good" : c.state === "waiting" ? "warn" : "");
-  return row(name, [state, el("span", { class: "muted" }, detail(c))],
-    button("Settings", (e) => {
-      const item = e.target.closest("li"), open = item.querySelector("form");
+  const item = row(name, [state, el("span", { class: "muted" }, detail(c))],
+    button("Settings", () => {
+      const open = item.querySelector("form");
       if (open) return open.remove();
       item.append(editor(c, cameras, () => item.querySelector("form").remove()));
     }),
@@ -59,6 +59,18 @@ async function cameraRow({ name }) {
       await api(`/cameras/${name}`, { method: "DELETE" });
       await Promise.all([cameras(), shares()]);
     }));
+  if (accounts.length) item.append(viewers(name, accounts));
+  return item;
+}
+
+/** Who else sees the camera; what was shown to somebody can be taken back. */
+function viewers(name, accounts) {
+  return el("span", { class: "row viewers" }, el("span", { class: "muted" }, `Also seen by ${accounts.map((a) => a.name).join(", ")}`),
+    ...accounts.map((a) => button(`Remove ${a.name}`, async () => {
+      if (!confirm(`Shall ${a.name} see ${name} no more?`)) return;
+      await api(`/cameras/${name}/viewers/${a.id}`, { method: "DELETE" });
+      await cameras();
+    })));
 }
 
 function show(made) {
