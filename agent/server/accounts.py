@@ -98,7 +98,7 @@ class Accounts:
     async def create(self, name: str, password: str, role: str) -> Account:
         """Raises ValueError, in words for the person, for a name or password that will not do."""
         name = name.strip()
-        if not NAME.match(name):
+        if not NAME.match(name) or not name.isprintable():  # no other name with something invisible in it
             raise ValueError("The name needs 1 to 60 letters.")
         _check_password(password)
         salt = secrets.token_bytes(16)

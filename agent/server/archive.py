@@ -22,7 +22,7 @@ from agent.errors import UsageError
 from agent.frame import Codec, Item, ItemType
 from agent.server import ledger, past, sqlite
 from agent.server.ballast import Ballast
-from agent.server.digest import Contents, inspect
+from agent.server.digest import Contents, inspect, text
 from agent.server.erasure import Erasure
 from agent.server.eventlog import note_item
 from agent.server.index import DamagedError, OpenIndex, Rows, UnavailableError
@@ -159,8 +159,8 @@ class Archive:
             log.warning("the store %s takes no item now: %s", self.root, e)
             return self._count(Outcome.FULL)
 
-    async def declare(self, camera: str, spool: str, first: int, last: int, why: str) -> None:
-        """The sender gave up these numbers: they will not come, and that is known."""
+    async def declare(self, camera: str, spool: str, first: int, last: int, why: object) -> None:
+        """The sender gave up these numbers: they will not come, and that is known; `why` in words of its own."""
         now = self._clock.wall_ns()
 
         def run(rows: Rows) -> None:
@@ -168,7 +168,7 @@ class Archive:
                 return
             # Of a range of which some was stored, just the rest is missing.
             for a, b in ledger.unsettled(rows, camera, spool, first, last):
-                rows.dropped.put(Dropped(camera, spool, a, b, why[:40], now))
+                rows.dropped.put(Dropped(camera, spool, a, b, text(why), now))
             ledger.settle(rows, camera, spool, first, last)
 
         await self.index.write(run)

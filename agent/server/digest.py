@@ -54,6 +54,12 @@ def _record(payload: bytes) -> dict[str, Any]:
     return record
 
 
+def text(value: object, most: int = 40) -> str:
+    """An agent's words, so many letters, as they can be kept and shown: no controls, and none that turn the direction
+    of what follows, which would reach beyond them. Anything else is ""."""
+    return "".join(filter(str.isprintable, value[:most])) if isinstance(value, str) else ""
+
+
 def share(value: object) -> float:
     """A number of a record as a share of the picture, 0..1; anything else is 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:

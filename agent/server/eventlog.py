@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.frame import Codec, Item, ItemType
 from agent.media import clip
-from agent.server.digest import Contents, boxes, number, share
+from agent.server.digest import Contents, boxes, number, share, text
 from agent.server.index import Rows
 from agent.server.index.rows import EventRow
 
@@ -64,7 +64,7 @@ def _told(event: EventRow, record: dict[str, object]) -> Columns:
             "state": "closed" if event.state == "closed" else "open",
             "score": score,
             "peak": max(event.peak, score),
-            "reason": str(record.get("reason", ""))[:40],
+            "reason": text(record.get("reason")),
             "boxes": json.dumps(boxes(record.get("boxes"))),
             "follows": number(record.get("follows")),
         }
@@ -72,7 +72,7 @@ def _told(event: EventRow, record: dict[str, object]) -> Columns:
         "state": "closed",
         "end_ns": number(record.get("end_ns")) or None,
         "peak": max(event.peak, share(record.get("peak"))),
-        "why": str(record.get("why", ""))[:40],
+        "why": text(record.get("why")),
     }
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from agent.server.digest import number, share
+from agent.server.digest import number, share, text
 from agent.why import KEPT, Ring, words
 
 Command = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -64,7 +64,7 @@ class Reasons:
     def _take(self, result: dict[str, Any]) -> None:
         armed = result.get("armed")
         self.armed = armed if isinstance(armed, bool) else None
-        run, entries = str(result.get("run", ""))[:40], result.get("entries")
+        run, entries = text(result.get("run")), result.get("entries")
         self._run, self._change = run, number(result.get("change"))
         for entry in reversed(entries[:KEPT] if isinstance(entries, list) else []):
             if isinstance(entry, dict) and (told := _entry(entry)) is not None:
@@ -79,7 +79,7 @@ class Reasons:
 
 def _entry(e: dict[str, Any]) -> dict[str, Any] | None:
     """What the API says of an entry of the agent's; None where it says nothing that can be shown."""
-    box, reason = e.get("box"), str(e.get("reason", ""))[:40]
+    box, reason = e.get("box"), text(e.get("reason"))
     if not reason or not isinstance(box, list) or len(box) != 4:
         return None
     return {
@@ -93,7 +93,7 @@ def _entry(e: dict[str, Any]) -> dict[str, Any] | None:
         "score": share(e.get("score")),
         "evidence": _plain(e.get("evidence")),
         "wanted": _plain(e.get("wanted")),
-        "zone": str(e.get("zone", ""))[:100],
+        "zone": text(e.get("zone"), 100),
     }
 
 

@@ -26,6 +26,7 @@ WHOLE = (
     ("netmatrix",),
     ("netrun",),
     ("diskfault",),
+    ("hostile",),
 )
 
 
@@ -61,6 +62,10 @@ def main() -> None:
         p.add_argument("--seconds", type=float, default=3)
         p.add_argument("--modes", default="")
         sys.exit(0 if asyncio.run(script.main(p.parse_args())) else 1)
+    if name == "hostile":
+        from tests.faults import hostile
+
+        sys.exit(0 if hostile.main(script, args) else 1)
     result = script.main()
     sys.exit(0 if result in (None, True) else 1)
 

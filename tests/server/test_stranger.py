@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import collections
 import contextlib
 import hashlib
 import json
@@ -12,7 +13,14 @@ import struct
 import time
 from typing import Any
 
+import aiohttp
+import pytest
+from aiohttp import web
+
 from agent.server.app import CameraServer
+from agent.server.web.sockets import IN_A_ROW
+from tests.server.conftest import Start
+from tests.server.people import owner
 
 WALL_NS = time.time_ns()
 
@@ -161,4 +169,61 @@ async def test_a_frame_that_is_not_masked_ends_the_session(server: CameraServer)
             while (got := await me.receive())[0] != 8:
                 pass
         assert int.from_bytes(got[1][:2], "big") == 1002 and b"masked" in got[1]
+        await me.close()
+
+
+@pytest.mark.parametrize(
+    "where", ["/v1/cam/porch/stream", "/api/v1/cameras/porch/live", "/api/v1/cameras/porch/live.ws"]
+)
+async def test_a_flood_of_pings_lets_others_have_their_turn(
+    server: CameraServer, viewer: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    turn, answered = 0, list[int]()
+
+    async def turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    pong = web.WebSocketResponse.pong
+
+    async def counted(self: web.WebSocketResponse, message: bytes = b"") -> None:
+        answered.append(turn)
+        await pong(self, message)
+
+    monkeypatch.setattr(web.WebSocketResponse, "pong", counted)
+    token = await server.issue_token("porch")
+    headers = {"Authorization": f"Bearer {token}"} if where.startswith("/v1/") else {}
+    protocols = ("camera-agent.v1",)
+    async with viewer.ws_connect(f"{server.urls()[0]}{where[1:]}", headers=headers, protocols=protocols) as ws:
+        if where.startswith("/v1/"):
+            await ws.send_json({"t": "hello", "agent": "x", "spool": os.urandom(8).hex(), "next": 1})
+            await ws.receive()
+        turning = asyncio.create_task(turns())
+        ws._writer.transport.write(b"\x89\x80\0\0\0\0" * 1000)  # type: ignore[union-attr]
+        async with asyncio.timeout(60):
+            while len(answered) < 1000:
+                await asyncio.sleep(0.01)
+        turning.cancel()
+    assert max(collections.Counter(answered).values()) <= IN_A_ROW
+
+
+async def test_an_answer_that_is_no_json_for_others_is_not_passed_on(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        me = await Stranger.connect(server.port, "porch", (await who.add("porch"))["token"])
+        me.say(t="hello", agent="stranger", spool=os.urandom(8).hex(), next=1)
+        await me.hear("welcome")
+        camera = server._cameras.get("porch")
+        assert camera is not None
+        while camera.command is None:
+            await asyncio.sleep(0.01)
+        for result in (b"NaN", b'{"a":[-Infinity]}'):
+            path = "/api/v1/cameras/porch/command"
+            asking = asyncio.create_task(who.ask("POST", path, json={"do": "arm"}))
+            cmd = await me.hear("cmd")
+            me.send(1, b'{"t":"done","id":"%b","ok":true,"result":%b}' % (cmd["id"].encode(), result))
+            told = await asking
+            assert told["ok"] is False and "JSON" in told["error"]
         await me.close()

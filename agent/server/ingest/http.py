@@ -28,7 +28,7 @@ from agent.server.ingest.admission import admit
 from agent.server.ingest.parts import Key, Parts, TooMany
 from agent.server.ingest.presence import Presence
 from agent.server.ledger import MAX_SEQ
-from agent.server.web.access import Access, Routes
+from agent.server.web.access import Access, Routes, in_time
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ AT_ONCE = 8
 BIG_AT_ONCE = 2
 SILENCE_S = 30.0
 SLOWEST_BYTES = 1024  # within SILENCE_S; below it the body is given up
-MAX_JSON_BYTES = 4096
 LATER_S = 10
 TYPES = {t.name.lower(): t for t in ItemType} | {t.media_type: t for t in ItemType}
 
@@ -217,10 +216,9 @@ class HttpIngest:
         raise Refused(404, "none", "nothing of this item is here")
 
     async def _dropped(self, request: web.Request, camera: Camera) -> web.Response:
-        text = await request.content.read(MAX_JSON_BYTES)
         try:
-            body = json.loads(text)
-            spool, first, last, why = body["spool"], body["first"], body["last"], str(body.get("why", ""))
+            body = json.loads(await in_time(request.read()))
+            spool, first, last, why = body["spool"], body["first"], body["last"], body.get("why")
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             raise Refused(400, "json", "expected a JSON object with spool, first, last, why") from None
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (first, last))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agent.clock import Clock
+from agent.server.digest import text
 
 LIFE_S = 10.0
 MAX_OPEN = 16
@@ -41,7 +42,7 @@ class Requests:
 
     def done(self, body: dict[str, Any]) -> None:
         """An answer came; to what nobody asked it is ignored."""
-        waiting = self._open.get(str(body.get("id")))
+        waiting = self._open.get(text(body.get("id")))
         if waiting is not None and not waiting.done():
             ok = body.get("ok") is True
             waiting.set_result({"ok": ok} | ({"result": body.get("result")} if ok else {"error": _error(body)}))
@@ -49,5 +50,4 @@ class Requests:
 
 def _error(body: dict[str, Any]) -> str:
     """What a person reads of a `done` that is not ok, also from an agent that does not say why."""
-    error = body.get("error")
-    return error[:LONGEST_ERROR] if isinstance(error, str) and error else "the agent refuses and does not say why"
+    return text(body.get("error"), LONGEST_ERROR) or "the agent refuses and does not say why"

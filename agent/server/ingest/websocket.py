@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Coroutine
@@ -21,6 +22,7 @@ from agent.server.ingest.assembly import Assembly
 from agent.server.ingest.masked import Masked
 from agent.server.ingest.requests import Requests
 from agent.server.ledger import MAX_SEQ
+from agent.server.web.sockets import IN_A_ROW
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +203,9 @@ class Session:
         self._share.give_back()
 
     async def _read(self) -> None:
-        while True:
+        for count in itertools.count(1):
+            if count % IN_A_ROW == 0:
+                await asyncio.sleep(0)
             try:
                 async with asyncio.timeout(SILENCE_S):
                     message = await self.ws.receive()
@@ -287,7 +291,7 @@ class Session:
         first, last = body.get("first"), body.get("last")
         if not (isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= MAX_SEQ):
             raise Ended(MALFORMED, "dropped names no range")
-        await self._intake.archive.declare(self.camera.name, self.spool, first, last, str(body.get("why", "")))
+        await self._intake.archive.declare(self.camera.name, self.spool, first, last, body.get("why"))
         self._ackable.set()
 
     async def _acks(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -45,4 +46,13 @@ class Commands:
         camera = self._cameras.get(request.match_info["camera"])
         if camera is None or camera.command is None:
             raise web.HTTPConflict(text="no agent of this camera is there that takes commands")
-        return web.json_response(await camera.command(wanted.do, dict(wanted.args)))
+        answer = await camera.command(wanted.do, dict(wanted.args))
+        return web.Response(text=told(answer), content_type="application/json")
+
+
+def told(answer: dict[str, Any]) -> str:
+    """An agent's answer as JSON for others: without infinities, and not nested deeper than can be written."""
+    try:
+        return json.dumps(answer, allow_nan=False)
+    except (ValueError, RecursionError):
+        return json.dumps({"ok": False, "error": "the agent's answer cannot be told as JSON"})

@@ -18,6 +18,7 @@ from agent.server.web.access import Rules, while_allowed
 from agent.server.web.auth import Session
 from agent.server.web.credits import Credits
 from agent.server.web.outlet import Outlet, framed
+from agent.server.web.sockets import messages
 
 MAX_CREDITS = 32
 GRACE_S = 2.0
@@ -50,7 +51,7 @@ class Live:
         camera = self._cameras.get(request.match_info["camera"])
         if camera is None:
             raise web.HTTPNotFound(text="no such camera")
-        ws = web.WebSocketResponse(compress=False, heartbeat=PING_S, max_msg_size=4096, timeout=CLOSE_S)
+        ws = web.WebSocketResponse(compress=False, autoping=False, heartbeat=PING_S, max_msg_size=4096, timeout=CLOSE_S)
         if not ws.can_prepare(request):
             raise web.HTTPUpgradeRequired(text="this is a WebSocket", headers={"Upgrade": "websocket"})
         session = self._session(request)
@@ -142,7 +143,7 @@ class Viewer:
             await _shut(self._ws, self._told.result())
 
     async def _read(self) -> None:
-        async for message in self._ws:
+        async for message in messages(self._ws):
             if message.type is WSMsgType.TEXT:
                 self._take(message.data.encode())
 

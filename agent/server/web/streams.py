@@ -15,6 +15,7 @@ from agent.server.web.access import Access, Routes, Rules, while_allowed
 from agent.server.web.api import ROOT
 from agent.server.web.openapi import Op
 from agent.server.web.outlet import Outlet, framed
+from agent.server.web.sockets import messages
 
 BOUNDARY = "camera-agent-picture"
 CHECK_S = 2.0
@@ -77,7 +78,7 @@ class Streams:
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         camera = self._camera(request)
-        ws = web.WebSocketResponse(compress=False, max_msg_size=4096, timeout=CLOSE_S, heartbeat=20.0)
+        ws = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=4096, timeout=CLOSE_S, heartbeat=20.0)
         if not ws.can_prepare(request):
             raise web.HTTPUpgradeRequired(text="this is a WebSocket", headers={"Upgrade": "websocket"})
         await ws.prepare(request)
@@ -159,5 +160,5 @@ def _unchunked(frame: Frame) -> bytes:
 
 
 async def _read(ws: web.WebSocketResponse) -> None:
-    async for _ in ws:
+    async for _ in messages(ws):
         pass

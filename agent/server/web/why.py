@@ -10,7 +10,7 @@ from aiohttp import web
 from agent.clock import Clock
 from agent.server.cameras import Cameras
 from agent.server.catalog import Catalog
-from agent.server.digest import boxes, number, share
+from agent.server.digest import boxes, number, share, text
 from agent.server.web.access import Access, Routes
 from agent.server.web.api import EVENT_ID, ROOT, Api
 from agent.server.web.openapi import Op
@@ -117,7 +117,7 @@ def course(record: dict[str, Any]) -> dict[str, Any]:
     """Of a closing event record what the API says; what is not as docs/protocol.md has it is left out."""
     biggest = boxes([record.get("biggest")])
     return {
-        "zone": str(record.get("zone", ""))[:100],
+        "zone": text(record.get("zone"), 100),
         "biggest": biggest[0] if biggest else None,
         "course": [_moment(m) for m in _list(record.get("course")) if isinstance(m, list) and len(m) == 3],
         "trail": [_second(s) for s in _list(record.get("trail")) if isinstance(s, dict)],

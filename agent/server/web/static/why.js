@@ -84,7 +84,7 @@ class Whys {
     $("why-none").hidden = entries.length > 0 || !current;
     const at = document.activeElement?.dataset?.key;
     $("why-list").replaceChildren(...entries.map((e) => this.row(e)));
-    if (at) $("why-list").querySelector(`[data-key="${at}"]`)?.focus();
+    if (at) $("why-list").querySelector(`[data-key="${CSS.escape(at)}"]`)?.focus();
     const chosen = entries.find((e) => this.key(e) === this.chosen) ?? entries[0];
     this.box(chosen ?? null);
   }
