@@ -15,7 +15,7 @@ from agent.server.app import CameraServer
 from agent.server.web import films
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
-from tests.server.people import PASSWORD, invited, owner, person
+from tests.server.people import PASSWORD, basic, invited, owner, person
 from tests.server.pictures import frame, item, jpeg
 
 
@@ -104,6 +104,22 @@ async def test_tokens_are_narrow_and_end(start: Start) -> None:
             await program.ask("GET", "/api/v1/cameras", 401)
         async with person(server, manage["token"]) as program:
             await program.ask("DELETE", "/api/v1/cameras/yard", 204)
+
+
+async def test_a_token_is_a_password_for_programs_that_know_only_those(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna, person(server) as program:
+        await anna.add("porch")
+        token = (await anna.ask("POST", "/api/v1/tokens", 201, json={"name": "t"}))["token"]
+        await program.ask("GET", "/api/v1/cameras/porch", headers=basic("x", token))
+        await program.ask("DELETE", "/api/v1/cameras/porch", 403, headers=basic("x", token))
+        for wrong in (token[:-1] + "_", "cat_", PASSWORD, ""):
+            await program.ask("GET", "/api/v1/cameras/porch", 401, headers=basic("x", wrong))
+        await anna.ask("GET", "/api/v1/cameras/porch", headers=basic("who", "a proxy asks for this"))
+        for agent, asked in (("Lavf/59", True), ("Mozilla/5.0 (X11)", False)):
+            async with program.http.get(anna.base + "/api/v1/cameras", headers={"User-Agent": agent}) as answer:
+                assert answer.status == 401 and ("Basic" in answer.headers["WWW-Authenticate"]) is asked
+        await anna.ask("GET", "/api/v1/cameras/porch", 401, headers=basic("x", "cat_wrong"))
 
 
 async def test_share_links_show_one_thing_and_end(start: Start) -> None:

@@ -111,7 +111,7 @@ class Routes:
         if who is None:
             if not is_api(request) and request.method in SAFE_METHODS:
                 raise web.HTTPSeeOther("/login")
-            raise web.HTTPUnauthorized(text="log in first", headers={"WWW-Authenticate": "Bearer"})
+            raise web.HTTPUnauthorized(text="log in first", headers={"WWW-Authenticate": _challenge(request)})
         request[WHO] = who
         camera = request.match_info.get("camera")
         if camera is not None and not self._rules.may(who, camera, False):
@@ -120,6 +120,12 @@ class Routes:
             camera is not None and access is Access.MANAGE and not self._rules.may(who, camera, True)
         ):
             raise web.HTTPForbidden(text="you may not do this")
+
+
+def _challenge(request: web.Request) -> str:
+    """Players send a URL's password when they are asked to; browsers would ask their user, beside our page."""
+    browser = request.headers.get("User-Agent", "").startswith("Mozilla/")
+    return "Bearer" if browser else 'Basic realm="camera-agent", Bearer'
 
 
 async def _expect_login(request: web.Request) -> web.Response | None:

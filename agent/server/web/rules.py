@@ -6,12 +6,16 @@ from aiohttp import web
 
 from agent.server.accounts import Accounts, Who
 from agent.server.cameras import Cameras
-from agent.server.tokens import Tokens
+from agent.server.ingest.admission import token_of
+from agent.server.tokens import PREFIX, Tokens
 from agent.server.web.pages import Pages
 
 
 class Allowed:
-    """Who asks is told by an API token or by a browser's session; what they may, by their account."""
+    """Who asks is told by an API token or by a browser's session; what they may, by their account.
+
+    A token comes as Bearer, or as the password of Basic: most programs that show cameras know nothing else.
+    """
 
     def __init__(self, pages: Pages, tokens: Tokens, cameras: Cameras, accounts: Accounts) -> None:
         self._pages = pages
@@ -20,9 +24,11 @@ class Allowed:
         self._accounts = accounts
 
     def who(self, request: web.Request) -> Who | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self._tokens.find(token.strip())
+        given = request.headers.get("Authorization", "")
+        token = token_of(given)
+        # Other passwords of Basic are those of a proxy in front.
+        if given[:7].lower() == "bearer " or token.startswith(PREFIX):
+            return self._tokens.find(token)
         return self._pages.who(request)
 
     def may(self, who: Who, camera: str, manage: bool) -> bool:
