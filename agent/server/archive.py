@@ -135,6 +135,10 @@ class Archive:
             if GOING not in path.name:
                 path.unlink(missing_ok=True)
 
+    def has_files(self) -> bool:
+        """Whether there is a camera's folder."""
+        return any(map(NAME.match, os.listdir(self.root / "items")))
+
     def room_bytes(self) -> int:
         """How much more may be stored before something must go."""
         return max(0, shutil.disk_usage(self.root).free - self.min_free_bytes)

@@ -17,7 +17,7 @@ from agent.errors import UsageError
 from agent.server.archive import NAME, Archive
 from agent.server.camera import Camera, CameraSettings
 from agent.server.hashed import sha
-from agent.server.index import Below, Rows
+from agent.server.index import Below, DamagedError, Rows
 from agent.server.index.rows import CameraRow, Erasing, Fact, Gone
 from agent.server.news import News
 
@@ -67,10 +67,15 @@ class Cameras:
         self.on_foreign: Callable[[], Awaitable[None]] = _nothing
 
     async def load(self) -> None:
-        """Read the registry; call once before use. Finishes what a crash left of an erasure."""
+        """Read the registry; call once before use. Finishes what a crash left of an erasure.
+
+        Raises DamagedError for a new index beside recordings: it would know nothing of them, and of nobody.
+        """
 
         def run(rows: Rows) -> tuple[list[CameraRow], list[Gone], list[Erasing], bytes]:
             if (salt := rows.facts.get(key="salt")) is None:
+                if rows.cameras.count() == 0 and self._archive.has_files():
+                    raise DamagedError("it is empty, and there are recordings")
                 salt = rows.facts.add(Fact("salt", secrets.token_bytes(16)))
             return rows.cameras.find(), rows.gone.find(), rows.erasing.find(), salt.value
 

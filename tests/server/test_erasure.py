@@ -247,3 +247,46 @@ def test_a_strangers_file_among_the_markers_is_left_alone(tmp_path: Path) -> Non
         await archive.close()
 
     asyncio.run(run())
+
+
+ITEM = "Item-Type: still\r\nRepr-Digest: sha-256=:" + "A" * 43 + "=:\r\n"
+FORM = "Content-Type: multipart/form-data; boundary=B\r\n"
+FILE = b'--B\r\nContent-Disposition: form-data; name="a"; filename="a.jpg"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("what", "header", "before"),
+    [
+        ("PUT picture", "", b""),
+        ("POST picture", FORM, FILE),
+        ("POST mjpeg", "", b"--P\r\nContent-Type: image/jpeg\r\n\r\n"),
+        ("PUT item/0123456789abcdef-1", ITEM, b""),
+        (
+            "PATCH item/0123456789abcdef-2",
+            ITEM + "Upload-Offset: 0\r\nUpload-Complete: ?0\r\nUpload-Length: 900000\r\n",
+            b"",
+        ),
+    ],
+    ids=["picture", "form", "stream", "item", "part"],
+)
+async def test_an_upload_in_flight_ends_at_once_with_its_camera(
+    start: Start, tmp_path: Path, what: str, header: str, before: bytes
+) -> None:
+    server = await start()
+    token = await server.issue_token("velvet-otter")
+    method, path = what.split()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = f"{method} /v1/cam/velvet-otter/{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    writer.write(f"{head}{header}Content-Length: 600000\r\n\r\n".encode() + before + jpeg(1) + bytes(300_000))
+    camera = server._cameras.get("velvet-otter")
+    async with asyncio.timeout(60):
+        while not server._cameras._closers:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # until all of it has been read
+        await server.delete_camera("velvet-otter")
+        assert b" 410 " in await reader.readline()
+        assert b"this camera was deleted" in await reader.readuntil(b"deleted")
+    writer.close()
+    assert camera is not None and not server._cameras._closers
+    found = [p for p in server.settings.store_path.rglob("*") if "velvet-otter" in str(p) or p.parent.name == "parts"]
+    assert found == []

@@ -301,7 +301,7 @@ async def test_a_server_runs_on_an_index_that_is_no_database(tmp_path: Path) -> 
     shutil.rmtree(tmp_path / "store")
 
 
-@pytest.mark.parametrize("harm", ["locked", "damaged", "half damaged", "newer"])
+@pytest.mark.parametrize("harm", ["locked", "damaged", "half damaged", "emptied", "lost", "newer"])
 async def test_a_server_on_an_index_that_is_no_use_says_so_in_one_line(tmp_path: Path, harm: str) -> None:
     settings = ServerSettings(port=0, store=str(tmp_path / "store"))
     server = CameraServer(settings)
@@ -311,6 +311,9 @@ async def test_a_server_on_an_index_that_is_no_use_says_so_in_one_line(tmp_path:
     path, holder = tmp_path / "store/index.db", None
     if harm == "damaged":
         path.write_bytes(b"no database at all" * 1000)
+    elif harm in ("emptied", "lost"):
+        (tmp_path / "store/items/porch").mkdir()  # a new index would know nothing of them, nor of whose they are
+        path.write_bytes(b"") if harm == "emptied" else path.unlink()
     elif harm == "half damaged":
         data = path.read_bytes()
         path.write_bytes(data[:4096] + bytes(len(data) - 4096))

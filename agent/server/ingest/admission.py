@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from agent.server.cameras import Camera, Cameras
+from agent.server.cameras import DELETED, Camera, Cameras
 
 CHALLENGE = 'Basic realm="camera", charset="UTF-8", Bearer'
 
@@ -23,6 +26,30 @@ def token_of(authorization: str) -> str:
         return base64.b64decode(rest.strip(), validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
     except binascii.Error:
         return ""
+
+
+@asynccontextmanager
+async def while_there(cameras: Cameras, camera: Camera) -> AsyncIterator[None]:
+    """What an upload waits for within ends when its camera is deleted: raises 410 then."""
+    gone = web.HTTPGone(text="this camera was deleted")
+    if camera.gone:
+        raise gone
+    try:
+        async with asyncio.timeout(None) as limit:
+
+            def end(code: int, reason: str) -> None:
+                if code == DELETED and not limit.expired():
+                    limit.reschedule(0)
+
+            cameras.remember(camera, end)
+            try:
+                yield
+            finally:
+                cameras.forget(camera, end)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise gone from None
 
 
 async def admit(cameras: Cameras, request: web.Request) -> Camera:

@@ -24,7 +24,7 @@ from agent.server.archive import SPOOL, Outcome
 from agent.server.cameras import Camera, Cameras
 from agent.server.digest import MAX_NS
 from agent.server.ingest import Intake
-from agent.server.ingest.admission import admit
+from agent.server.ingest.admission import admit, while_there
 from agent.server.ingest.parts import Key, Parts, TooMany
 from agent.server.ingest.presence import Presence
 from agent.server.ledger import MAX_SEQ
@@ -127,6 +127,8 @@ class HttpIngest:
                 return response
             except Refused as e:
                 return e.response()
+            except web.HTTPGone:
+                return Refused(410, Outcome.GONE.value, _TOLD[Outcome.GONE]).response()
             except ConnectionError:
                 return Refused(400, "cut", "the body was cut off").response()  # nobody is there to read it
             except TooMany:
@@ -157,10 +159,10 @@ class HttpIngest:
         await self._check_room(head.key, head.length)
         if head.length <= IN_MEMORY_BYTES:
             payload = bytearray()
-            async for chunk in _body(request):
+            async for chunk in self._body(request, camera):
                 payload += chunk
             return await self._finish(camera, head, bytes(payload))
-        path = await self._parts.whole(head.key, _body(request))
+        path = await self._parts.whole(head.key, self._body(request, camera))
         try:
             async with self._big:
                 return await self._finish(camera, head, await asyncio.to_thread(path.read_bytes))
@@ -180,7 +182,9 @@ class HttpIngest:
             if (have := self._parts.size(head.key)) != offset:
                 raise Refused(409, "offset", f"{have} bytes are here", **{"expected-offset": have})
             await self._check_room(head.key, head.length - offset)
-            await self._append(head.key, request)
+            await self._append(camera, head.key, request)
+            if camera.gone:
+                raise web.HTTPGone
             if not complete:
                 return web.Response(status=204, headers={"Upload-Complete": "?0", "Upload-Offset": str(end)})
             return await self._finish_parts(camera, head)
@@ -199,9 +203,9 @@ class HttpIngest:
         self._parts.drop(head.key)
         return response
 
-    async def _append(self, key: Key, request: web.Request) -> None:
+    async def _append(self, camera: Camera, key: Key, request: web.Request) -> None:
         try:
-            await self._parts.append(key, _body(request))
+            await self._parts.append(key, self._body(request, camera))
         except OSError as e:
             if e.errno == errno.ENOSPC:
                 self._parts.drop(key)  # its space is worth more to others than the resumption to this one
@@ -214,6 +218,23 @@ class HttpIngest:
         if have := self._parts.size(key):
             return web.Response(headers={"Upload-Complete": "?0", "Upload-Offset": str(have)})
         raise Refused(404, "none", "nothing of this item is here")
+
+    async def _body(self, request: web.Request, camera: Camera) -> AsyncIterator[bytes]:
+        """As it comes; raises Refused when it comes too slowly, ConnectionError when it is cut off, and HTTPGone."""
+        now = asyncio.get_running_loop().time
+        got, left, deadline = 0, request.content_length or 0, now() + SILENCE_S
+        while left:
+            try:
+                async with while_there(self._cameras, camera), asyncio.timeout_at(deadline):
+                    chunk = await request.content.readany()
+            except TimeoutError:
+                raise Refused(408, "slow", "the body comes too slowly") from None
+            if not chunk:
+                raise ConnectionResetError("the body is cut off")
+            got, left = got + len(chunk), left - len(chunk)
+            if got >= SLOWEST_BYTES:
+                got, deadline = 0, now() + SILENCE_S
+            yield chunk
 
     async def _dropped(self, request: web.Request, camera: Camera) -> web.Response:
         try:
@@ -323,21 +344,3 @@ def _flag(request: web.Request, name: str) -> bool:
     if text not in ("?0", "?1"):
         raise Refused(400, "header", f"{name} is not ?0 or ?1")
     return text == "?1"
-
-
-async def _body(request: web.Request) -> AsyncIterator[bytes]:
-    """The body as it comes; raises Refused when it comes too slowly, ConnectionError when it is cut off."""
-    now = asyncio.get_running_loop().time
-    got, left, deadline = 0, request.content_length or 0, now() + SILENCE_S
-    while left:
-        try:
-            async with asyncio.timeout_at(deadline):
-                chunk = await request.content.readany()
-        except TimeoutError:
-            raise Refused(408, "slow", "the body comes too slowly") from None
-        if not chunk:
-            raise ConnectionResetError("the body is cut off")
-        got, left = got + len(chunk), left - len(chunk)
-        if got >= SLOWEST_BYTES:
-            got, deadline = 0, now() + SILENCE_S
-        yield chunk

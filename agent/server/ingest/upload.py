@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from agent.media.multipart import NoRoom, Splitter
 from agent.server.archive import Outcome
 from agent.server.cameras import DELETED, Camera, Cameras
-from agent.server.ingest.admission import admit
+from agent.server.ingest.admission import admit, while_there
 from agent.server.ingest.pictures import MAX_PICTURE_BYTES, Desk, NotAPicture
 from agent.server.ingest.presence import Presence
 from agent.server.ingest.room import Share
@@ -59,15 +59,16 @@ class Upload:
         self._presence.touch(camera)
         stored = 0
         session = _Session(self._cameras, camera)
-        with self._share(camera) as share, session:
-            async for data in _pictures(request, kind, share):
-                outcome = await self._store(camera, data)
-                if session.ended:
-                    raise web.HTTPGone(text="this camera was deleted")
-                if not outcome.settled:
-                    status = STATUS.get(outcome, 500)
-                    raise _problem(status, f"not stored: {outcome.value}")
-                stored += 1
+        async with while_there(self._cameras, camera):
+            with self._share(camera) as share, session:
+                async for data in _pictures(request, kind, share):
+                    outcome = await self._store(camera, data)
+                    if session.ended:
+                        raise web.HTTPGone(text="this camera was deleted")
+                    if not outcome.settled:
+                        status = STATUS.get(outcome, 500)
+                        raise _problem(status, f"not stored: {outcome.value}")
+                    stored += 1
         if not stored:
             raise web.HTTPBadRequest(text="no picture in the request")
         return web.json_response({"stored": stored}, status=201)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from agent.server.accounts import GUEST, MEMBER, OWNER, Who
-from agent.server.index import UnavailableError
+from agent.server.index import DamagedError, UnavailableError
 from agent.server.web.openapi import Op
 
 log = logging.getLogger(__name__)
@@ -255,7 +255,8 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
             kept, status, reason, detail = {}, 400, "Bad Request", "the body is broken"
         except UnavailableError as e:
             log.warning("the store's index takes nothing now: %s", e)
-            kept, status, reason, detail = {}, 507, "Insufficient Storage", "the store's disk is full or not writable"
+            why = "index is damaged" if isinstance(e, DamagedError) else "disk is full or not writable"
+            kept, status, reason, detail = {}, 507, "Insufficient Storage", f"the store's {why}"
         except Exception:
             resource = request.match_info.route.resource
             log.exception("%s %s", request.method, resource.canonical if resource else "?")  # paths may hold codes
