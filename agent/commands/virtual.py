@@ -178,10 +178,13 @@ def virtual_delete(name: str, path: Path | None, store: str | None) -> None:
 
 
 def _left(ends_ms: float) -> str:
-    minutes = (ends_ms / 1000 - time.time()) / 60
-    if minutes <= 0:
+    left_s = ends_ms / 1000 - time.time()
+    if left_s <= 0:
         return "ended"
-    return f"ends in {minutes / 60:.0f} h" if minutes >= 120 else f"ends in {minutes:.0f} min"
+    for unit_s, unit in ((3600, "h"), (60, "min")):
+        if left_s >= 2 * unit_s:
+            return f"ends in {left_s / unit_s:.0f} {unit}"
+    return f"ends in {left_s:.0f} s"
 
 
 def _megabytes(size_bytes: int) -> str:

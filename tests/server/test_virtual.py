@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import time
@@ -165,6 +166,8 @@ async def test_the_commands(tmp_path: Path) -> None:
     assert renewed["token"] != made["token"]
     assert json.loads(await run("show", "porch", "--json")) == shown | {"login": renewed["login"]}
     assert [c["name"] for c in json.loads(await run("list", "--json"))] == ["porch", "yard"]
+    await run("add", "shed", "--ends", "110s")
+    assert re.search(r"shed   (ends in \d+ s|ended)\n", await run("list"))
     assert "on the network" in await run("add", "hall", "--pull", "nonsense", code=2)
     assert "no virtual camera 'hall'" in await run("keys", "hall", code=66)
     await run("delete", "porch")
