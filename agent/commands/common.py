@@ -127,8 +127,6 @@ def run_async(main: Coroutine[Any, Any, Any]) -> Any:
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
             return runner.run(main)
-    except KeyboardInterrupt:
-        sys.exit(exits.OK)
     except BaseException as e:
         if (known := expected(e)) is None:
             raise

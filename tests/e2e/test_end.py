@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -47,6 +48,16 @@ async def test_while_a_server_is_being_connected(full_port: int, to: str) -> Non
         await agent.said("→")
         await asyncio.sleep(2)
         assert await agent.end(timeout_s=SOON_S) == 0
+
+
+@pytest.mark.parametrize("command", [("check", "--to", "/"), ("snapshot", "-o", "never.jpg")], ids=lambda c: c[0])
+async def test_what_ctrl_c_cut_off_was_no_success(full_port: int, command: tuple[str, ...]) -> None:
+    source = f"http://127.0.0.1:{full_port}/video.cgi"
+    args = ("--source", source) if command[0] == "check" else (source,)
+    async with running(*command, *args) as process:
+        await asyncio.sleep(3)
+        assert await process.end(signal.SIGINT, SOON_S) == 1
+    assert process.text().split() == ["Aborted!"]
 
 
 @pytest.mark.parametrize(
