@@ -102,15 +102,19 @@ class Console:
         self._history.append(pipeline.decision.score)
         spark = "".join(BARS[min(7, int((s**0.5) * 8))] for s in self._history)
         c = pipeline.counters
-        parts = [f" LIVE  {pipeline.name} {pipeline.fps:.1f} fps"]
+        head = f" LIVE  {pipeline.name} {pipeline.fps:.1f} fps"
         if not pipeline.health.up:
             state = "AWAY" if pipeline.started.is_set() else "WAIT"
-            parts = [f" {state}  {pipeline.name}: {pipeline.health.error or 'for the first picture'}"]
-        elif shutil.get_terminal_size().columns >= 60:
-            parts.append(spark)
-        state = "recording" if pipeline.recorder.event else "no motion"
-        parts += [state, count(c.events, "event"), count(viewers, "viewer"), f"ends in {span(left_s)}"]
-        line = "  ".join(parts)[: shutil.get_terminal_size().columns - 1]
+            head, spark = f" {state}  {pipeline.name}: {pipeline.health.error or 'for the first picture'}", ""
+        doing = "recording" if pipeline.recorder.event else "no motion"
+        events, watching = count(c.events, "event"), count(viewers, "viewer")
+        columns = shutil.get_terminal_size().columns
+        parts = [head, spark, doing, events, watching, f"ends in {span(left_s)}"]
+        for least in ("", watching, spark, events):  # what goes first where the terminal is narrow
+            parts = [p for p in parts if p != least]
+            line = "  ".join(parts)[: columns - 1]
+            if len("  ".join(parts)) < columns:
+                break
         self._line = line
         self._write(self._out, "\r\x1b[K" + line)
 

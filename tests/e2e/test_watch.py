@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import sqlite3
+import struct
 import termios
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -142,6 +143,9 @@ async def test_its_keys_make_it_longer_give_a_link_and_end_it(tmp_path: Path) ->
         os.write(ours, b"+")
         await until("(15 minutes more)")
         assert await ends() - first == timedelta(minutes=15)
+        for columns, line in ((100, "[^\r]+ event[^\r]+ viewer[^\r]+"), (50, "[^\rv]+")):
+            fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+            await until(rf"LIVE  demo {line}(ends in \d+:\d\d)\r")
         os.write(ours, b"q")
         await until(r"(Nothing is left)")
     assert await asyncio.wait_for(watch.wait(), 60) == 0
