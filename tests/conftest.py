@@ -12,8 +12,9 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def a_terminal_that_can_close() -> None:
-    """Children inherit what is ignored, and whoever runs the tests under nohup ignores SIGHUP."""
+    """Children inherit what is ignored: SIGHUP where the tests run under nohup, SIGINT in a shell's background."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
