@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import random
 import socket
@@ -21,6 +22,8 @@ from agent.errors import GoneError, PermanentError, TransientError
 from agent.media import wire
 from agent.sinks import Feed
 from agent.sinks.pace import Pace
+
+log = logging.getLogger(__name__)
 
 WELCOME_S = 10.0
 SILENCE_S = 45.0
@@ -48,6 +51,7 @@ class Session:
         self._credit = asyncio.Event()
         self._told: set[tuple[int, int, str]] = set()
         self._heard_s = 0.0
+        self._said = False
         self._second = asyncio.Event()
         feed.orders.add("live", self._live_asked)
 
@@ -250,6 +254,7 @@ class Session:
                     if self._credits <= 0:
                         break
                     if len(frame.data) > wire.MAX_LIVE_BYTES:
+                        self._too_large(len(frame.data))
                         continue
                     self._credits -= 1
                     await self._ws.send_bytes(wire.pack_live(frame))
@@ -261,6 +266,13 @@ class Session:
                                 await self._credit.wait()
                         except TimeoutError:
                             break
+
+    def _too_large(self, size: int) -> None:
+        """Said once: whoever looks sees nothing, and should know why."""
+        if not self._said:
+            self._said = True
+            text = "%s → %s: live pictures of %d bytes are too large, at most %d; recordings are not"
+            log.warning(text, self._feed.camera, self._label, size, wire.MAX_LIVE_BYTES)
 
 
 def _ranges(body: dict[str, Any]) -> tuple[int | None, list[tuple[int, int]]]:

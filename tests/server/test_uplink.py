@@ -6,14 +6,19 @@ import asyncio
 import hashlib
 import json
 import secrets
+from dataclasses import replace
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
 from agent.frame import Codec, Frame, ItemType
+from agent.hub import Hub
 from agent.media import clip, wire
+from agent.outbox import MemoryOutbox
 from agent.server.app import CameraServer
+from agent.sinks import Feed
+from agent.sinks.websocket import WebSocketSink
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
 from tests.server.pictures import frame, item, jpeg
@@ -301,3 +306,26 @@ async def test_live_frames_are_asked_for_only_while_somebody_looks(
         assert (message.index, message.wall_ns, bytes(message.data)) == (7, picture.wall_ns, picture.data)
     while (await up.control("live"))["n"] != 0:
         pass
+
+
+async def test_a_live_picture_that_is_too_large_is_told_of_once_and_the_next_comes(
+    server: CameraServer, viewer: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub, up = Hub(), asyncio.Event()
+    sink = WebSocketSink(url=f"ws://127.0.0.1:{server.port}", token=await server.issue_token("porch"))
+    agent = asyncio.create_task(sink.run(Feed("porch", MemoryOutbox("porch"), hub, up.set)))
+    await asyncio.wait_for(up.wait(), 60)
+    origin = server.urls()[0].rstrip("/")
+    async with viewer.ws_connect(f"{origin}/api/v1/cameras/porch/live", headers={"Origin": origin}) as look:
+        await look.send_json({"t": "live", "n": 1})
+        async with asyncio.timeout(60):
+            while not hub.readers:
+                await asyncio.sleep(0.01)
+        for size in (wire.MAX_LIVE_BYTES + 1, wire.MAX_LIVE_BYTES + 2, 1000):
+            hub.publish(replace(frame(size), data=bytes(size)))
+            await asyncio.sleep(0.05)
+        message = wire.unpack((await look.receive(60)).data)
+        assert isinstance(message, wire.LiveMessage) and len(message.data) == 1000
+    assert caplog.text.count("are too large") == 1
+    agent.cancel()
+    await asyncio.gather(agent, return_exceptions=True)
