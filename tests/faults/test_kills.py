@@ -172,10 +172,13 @@ def test_power_cuts_find_what_is_not_synced(tmp_path: Path, plugs: tuple[Plug, P
         if side == "server":
             one.start("server")
             one.listening()
-        unplugged(one, plugs, 2, (side,))
-        done = one.drain(10)
-        found = one.judge()
-        assert not (done and found["ok"]) or found["told"], f"nobody would have noticed: {found}"
+        for _ in range(6):  # on a busy machine the kernel writes by itself before the plug is pulled
+            unplugged(one, plugs, 2, (side,))
+            done = one.drain(10)
+            found = one.judge()
+            if not (done and found["ok"]) or found["told"]:
+                return
+        pytest.fail(f"nobody would have noticed: {found}")
     finally:
         one.end()
 
