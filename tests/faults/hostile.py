@@ -156,7 +156,10 @@ def client(script: Any, door: Door, server: Served) -> Any:
             body = door.harmless if body == NO_PICTURE else body.replace(NO_PICTURE, door.harmless)
             body = door.wrap(body) if body else body
             self.auth = door.lines(body)
-            extra = "" if extra.startswith("Content-Type: image") and "Content-Type" in door.headers else extra
+            if extra.startswith("Content-Type: image") and "Content-Type" in door.headers:
+                extra = ""  # what it comes in has a type of its own
+            elif extra.startswith("Content-Type"):
+                self.auth = re.sub(r"Content-Type: [^\r]*\r\n", "", self.auth)
             return super().req(method, path, body, extra)  # type: ignore[no-any-return]
 
         async def wsopen(self, extra: str = "") -> Any:

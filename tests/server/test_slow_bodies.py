@@ -47,6 +47,14 @@ async def test_forms_and_json_come_in_time(start: Start, monkeypatch: pytest.Mon
     assert await trickle(server.port, "POST /api/v1/cameras", f"Authorization: Bearer {token}", b" ") == "408"
 
 
+async def test_a_form_of_another_kind_is_refused(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        for name in (b"user", b"a" * 20_000):
+            body = b'--B\r\nContent-Disposition: form-data; name="%b"\r\n\r\nx\r\n--B--\r\n' % name
+            await who.ask("POST", "/login", 400, data=body, headers={"Content-Type": "multipart/form-data; boundary=B"})
+
+
 @pytest.mark.parametrize(("piece", "status"), [(b"\r\n", "408"), (b"\r\n" * 100, ""), (jpeg(1), "")])
 async def test_a_stream_goes_on_while_it_brings_something(
     server: CameraServer, monkeypatch: pytest.MonkeyPatch, piece: bytes, status: str

@@ -179,6 +179,8 @@ class Pages:
 
     async def _read(self, request: web.Request) -> dict[str, str]:
         """A form's fields; a missing one is empty. Raises 400 for what is no form."""
+        if request.content_type != "application/x-www-form-urlencoded":
+            raise web.HTTPBadRequest(text="that is no form of ours")
         try:
             form = await in_time(request.post())
         except (ValueError, LookupError, RuntimeError):
