@@ -62,7 +62,7 @@ class Crowd:
 @pytest.fixture
 async def crowd(start: Start) -> AsyncIterator[Crowd]:
     server = await start(ftp_port=0)
-    server._intake.room.most_bytes = ROOM
+    server._intake.room.most_bytes, server._intake.room.camera_bytes = ROOM, 0
     async with owner(server) as who, invited(server, who, "neighbour") as neighbour:
         crowd = Crowd(server, await who.add("porch"), await neighbour.add("shed"))
         yield crowd
@@ -158,3 +158,23 @@ async def test_a_camera_has_so_many_sessions(crowd: Crowd, connect: Uplinks, mon
         await connect(crowd.server, "porch", crowd.porch["token"])
     assert refused.value.status == 429
     await (await connect(crowd.server, "shed", crowd.other["token"])).hello()
+
+
+async def test_many_that_wait_for_each_others_room_all_get_through(crowd: Crowd, connect: Uplinks) -> None:
+    """As a fleet does that comes back with what it could not send."""
+    payload = b"\xff\xd8" + os.urandom(UPLOAD)
+    uplinks = [await connect(crowd.server, "porch", crowd.porch["token"]) for _ in range(8)]
+    messages = []
+    for uplink in uplinks:
+        await uplink.hello()
+        item = Item("porch", uplink.spool, 1, ItemType.STILL, 0, 1, payload, Item.digest(payload))
+        messages.append(list(wire.pack_item(item)))
+    for uplink, (first, *_) in zip(uplinks, messages, strict=True):
+        await uplink.ws.send_bytes(first)
+    await crowd.holding(ROOM)
+    for uplink, (_, *rest) in zip(uplinks, messages, strict=True):
+        for message in rest:
+            await uplink.ws.send_bytes(message)
+    async with asyncio.timeout(8):  # less than one is made to wait
+        for uplink in uplinks:
+            await uplink.acked(1)

@@ -90,7 +90,7 @@ class FtpIngest:
 
     def shelf(self, camera: Camera) -> Shelf:
         if (shelf := self._shelves.get(camera.name)) is None:
-            shelf = self._shelves[camera.name] = Shelf(self.desk.room.share(camera.account))
+            shelf = self._shelves[camera.name] = Shelf(self.desk.room.share(camera))
         return shelf
 
     def forget(self, camera: str) -> None:

@@ -315,7 +315,7 @@ class Commands:
         """The upload counts when its data connection ended, whether or not anybody reads the answer."""
         assert self._camera is not None
         opening = self._data.take()
-        share = self._ingest.desk.room.share(self._camera.account)
+        share = self._ingest.desk.room.share(self._camera)
         self._reply(150, "Send it.")
         sock = opening.there() if self._data.tls is None else None
         if sock is None:

@@ -89,7 +89,7 @@ class Upload:
             raise _crowded(f"more than {AT_ONCE} uploads of this camera at once")
         self._running[camera.name] += 1
         try:
-            with self._desk.room.share(camera.account) as share:
+            with self._desk.room.share(camera) as share:
                 yield share
         finally:
             self._running[camera.name] -= 1

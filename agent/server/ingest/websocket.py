@@ -130,7 +130,7 @@ class Session:
         self._intake = intake
         self._clock = clock
         self._assembly = Assembly(camera.name, "")
-        self._share = intake.room.share(camera.account)
+        self._share = intake.room.share(camera)
         self._flying_bytes = 0
         self._takes: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
