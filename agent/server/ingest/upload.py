@@ -93,7 +93,8 @@ class Upload:
                 yield share
         finally:
             self._running[camera.name] -= 1
-            self._running += Counter()  # forgets those that have none
+            if not self._running[camera.name]:
+                del self._running[camera.name]
 
     async def _mjpeg(self, request: web.Request) -> web.StreamResponse:
         return await self._stream(request, await admit(self._cameras, request))
