@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -134,6 +135,7 @@ class Console:
         )
         if keep:
             self.say(f"kept: recordings in {left}\ndeleted: {count(links, 'link')} and all sessions")
+            self.say(f"to see them:      {command()} server --store {shlex.quote(left or '')}")
         elif left:
             self.say(f"NOT deleted: {left} (remove it by hand)")
         else:

@@ -1,5 +1,8 @@
 """The three outcomes that a run may have besides success; anything else is a bug."""
 
+import shlex
+import sys
+
 
 class AgentError(Exception):
     """Base of the expected errors: the text is one line for the user, naming what and where."""
@@ -41,3 +44,14 @@ class UsageError(AgentError):
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def pip_install(what: str) -> str:
+    """The command that installs `what` where this program runs: the shell's own `pip` may be another Python's."""
+    pip = "pip" if sys.prefix == sys.base_prefix else shlex.quote(f"{sys.prefix}/bin/pip")
+    return f"{pip} install {what}"
+
+
+def extra(name: str) -> str:
+    """The command that installs an extra of this distribution."""
+    return pip_install(f"'camera-agent[{name}]'")

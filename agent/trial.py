@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from agent.errors import PermanentError, TransientError, UsageError
+from agent.errors import PermanentError, TransientError, UsageError, extra
 from agent.frame import Codec, Frame
 from agent.media.size import size_of
 from agent.sources import Source
@@ -122,9 +122,7 @@ def _coded_here(frame: Frame) -> bytes:
     try:
         import av
     except ImportError:
-        raise UsageError(
-            f"a picture of {frame.codec.name} has to be decoded: pip install 'camera-agent[video]'"
-        ) from None
+        raise UsageError(f"a picture of {frame.codec.name} has to be decoded: {extra('video')}") from None
     import cv2
 
     from agent.media import jpeg

@@ -133,8 +133,10 @@ def run_async(main: Coroutine[Any, Any, Any]) -> Any:
         die(known)
 
 
-def configuration(path: Path | None, source: str | None, to: str | None, name: str) -> Any:
-    """What `run` and `check` shall work on; logging is set by it."""
+def configuration(
+    path: Path | None, source: str | None, to: str | None, name: str, instead: str = "--source and --to"
+) -> Any:
+    """What a command shall work on, from a file or from the options `instead` of one; logging is set by it."""
     from agent import app
 
     if source or to:
@@ -143,7 +145,7 @@ def configuration(path: Path | None, source: str | None, to: str | None, name: s
         return app.quick(source, to, name)
     path = path or default_config()
     if not path.exists():
-        raise ConfigError(f"{path}: no such file; give -c FILE (config.example.yaml shows all), or --source and --to")
+        raise ConfigError(f"{path}: no such file; give -c FILE (config.example.yaml shows all), or {instead}")
     settings = app.load(path)
     log_to_stderr(settings.log_level)
     return settings

@@ -24,7 +24,7 @@ def flush(path: Path | None, to: str | None, name: str, for_s: float) -> None:
     from agent import flush as work
 
     log_to_stderr("warning")
-    config = configuration(path, "demo" if to else None, to, name)
+    config = configuration(path, "demo" if to else None, to, name, instead="--to and --name")
     left = run_async(work.flush(config, for_s))
     if not left:
         click.echo("nothing waits: there is no spool of these cameras")

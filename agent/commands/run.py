@@ -33,10 +33,11 @@ def run(path: Path | None, source: str | None, to: str | None, name: str, passwo
             await agent.run(until)
         finally:
             for line in agent.waiting():
-                logging.getLogger("agent").warning("%s; `camera-agent flush` or the next start delivers them", line)
+                logging.getLogger("agent").warning("%s; `%s` or the next start delivers them", line, flush)
             await agent.close()
         logging.getLogger("agent").info("stopped; everything is closed")
 
     log_to_stderr()
+    flush = "camera-agent flush" + (f" -c {path}" if path else f" --to … --name {name}" if to else "")
     source = with_password(source, password_file) if source else None
     run_async(service())

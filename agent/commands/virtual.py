@@ -98,7 +98,7 @@ def _say(made: dict[str, Any], as_json: bool) -> None:
         "mjpeg": f"{made['mjpeg_url']}   (the same user and password)",
         "ftp": f"{ftp['host']} port {ftp['port']}   user {ftp['user']}   password {ftp['password']}" if ftp else "off",
         "pairing": f"{made['pairing']}   (ten minutes, once; ends the token above)",
-        "view": made["view_url"],
+        "view": f"{made['view_url']}   (for anybody, a day long, or until --ends)",
     }
     for word, text in rows.items():
         click.echo(f"{word:<10} {text}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from agent.errors import extra
 from agent.frame import Codec, Frame
 from agent.media import jpeg
 
@@ -120,7 +121,7 @@ class LeaningEye:
         try:
             import av
         except ImportError:
-            raise ValueError("to see it, PyAV is needed: pip install 'camera-agent[video]'") from None
+            raise ValueError(f"to see it, PyAV is needed: {extra('video')}") from None
         self._av: Any = av
         self._codec = codec
         # Pictures that nothing leans on need no deblocking; leaving it out of others would drift until the keyframe.

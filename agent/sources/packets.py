@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from agent.clock import SystemClock
-from agent.errors import PermanentError, TransientError
+from agent.errors import PermanentError, TransientError, extra
 from agent.frame import Codec
 from agent.media import h264
 from agent.media.h264 import ParameterSets
@@ -22,7 +22,7 @@ PERMISSION = 77
 UNUSABLE = 69
 LONGEST_NAP_S = 1.0
 CODECS = {"h264": Codec.H264, "hevc": Codec.H265, "mjpeg": Codec.JPEG}
-MISSING = "PyAV is not installed, which RTSP and video streams need: pip install 'camera-agent[video]'"
+MISSING = f"PyAV is not installed, which RTSP and video streams need: {extra('video')}"
 
 
 def library() -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
-from agent.errors import ConfigError, PermanentError, UsageError
+from agent.errors import ConfigError, PermanentError, UsageError, pip_install
 from agent.schema import above, at_least, at_most
 from agent.sources import Publish
 from agent.sources.device import Device, capture
@@ -20,6 +21,7 @@ FOCUS = ("auto", "manual")
 
 _APT = "sudo apt install python3-picamera2 --no-install-recommends"
 _VENV = "python3 -m venv --system-site-packages"
+_OLD = "'numpy<2' 'opencv-python-headless<4.12'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,5 +94,5 @@ def cure() -> str:
     except OSError:
         settings = ""
     if "include-system-site-packages = true" in settings.lower():
-        return f"{_APT}; if it is there, keep its numpy: pip install 'numpy<2' 'opencv-python-headless<4.12'"
-    return f"{_APT}; this environment ({sys.prefix}) does not see apt's packages: make it with {_VENV}"
+        return f"{_APT}; if it is there, keep its numpy: {pip_install(_OLD)}"
+    return f"{_APT}; this environment does not see apt's packages, until: {_VENV} {shlex.quote(sys.prefix)}"

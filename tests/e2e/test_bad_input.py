@@ -180,7 +180,7 @@ async def test_what_cannot_be_written_or_read_is_said_in_one_line(tmp_path: Path
     where = str(tmp_path / "file" / "now.jpg")
     for code, says, args in (
         (73, f"{where}: not a directory", ("snapshot", "demo", "-o", where)),
-        (78, f"{tmp_path}/none.yaml: no such file", ("flush", "-c", f"{tmp_path}/none.yaml")),
+        (78, "give -c FILE (config.example.yaml shows all), or --to and --name", ("flush", "-c", "none.yaml")),
         (78, "none.yaml: No such file", ("dispatch", "-c", "none.yaml", "explain", "setup.cfg")),
         (66, "none: No such file", ("archive", "fsck", "--store", "none", "--ledger", "none")),
         (66, "none.avi: no such clip", ("motion", "none.avi")),

@@ -198,7 +198,7 @@ async def test_keep_keeps_what_can_be_watched_again(tmp_path: Path) -> None:
     film(tmp_path / "film", still=15, moving=20)
     keep = tmp_path / "kept"
     done = await command("watch", str(tmp_path / "film"), "--for", "10s", "--port", "0", "--keep", str(keep))
-    assert f"kept: recordings in {keep}" in done.text()
+    assert f"kept: recordings in {keep}" in done.text() and f" server --store {keep}" in done.text()
     assert list(keep.rglob("*.clip"))
     with sqlite3.connect(keep / "index.db") as db:
         assert db.execute("SELECT COUNT(*) FROM events").fetchone()[0] >= 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import re
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -162,7 +164,7 @@ async def test_a_path_that_is_not_there(clip: list[Unit]) -> None:
 
 def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'camera-agent\[video\]'"):
+    with pytest.raises(UsageError, match=rf"{re.escape(sys.prefix)}/bin/pip install 'camera-agent\[video\]'"):
         sources.from_text("rtsp://127.0.0.1/stream")
     with pytest.raises(ConfigError, match=r"camera-agent\[video\]"):
         RtspSource("rtsp://127.0.0.1/stream")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 
-from agent.errors import TransientError
+from agent.errors import TransientError, extra
 from agent.server.notify import Note
 
 TIMEOUT_S = 60.0
@@ -54,6 +54,4 @@ class Apprise:
                 await child.wait()
         if child.returncode:
             missing = child.returncode == MISSING
-            raise TransientError(
-                "apprise is not installed (pip install 'camera-agent[notify]')" if missing else "failed"
-            )
+            raise TransientError(f"apprise is not installed ({extra('notify')})" if missing else "failed")
