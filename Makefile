@@ -38,16 +38,19 @@ faults: $(VENV)/test.stamp
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# A Raspberry Pi's camera is reached through apt's libcamera and picamera2, which need the numpy they were built for.
+KEEP := import libcamera, numpy; print("numpy<%d" % (int(numpy.__version__.split(".")[0]) + 1))
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "camera-agent needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11 watch"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "Python's venv is missing. Install it: sudo apt install python3-venv"; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $$($(PYTHON) -c 'import libcamera' 2>/dev/null && echo --system-site-packages) $(VENV)
 
 $(VENV)/run.stamp: $(BIN)/python $(META)
 	@echo "installing camera-agent into $(VENV) (the first time only; a minute or two)"
-	@$(PIP) install -e .
+	@$(PIP) install -e . $$($(BIN)/python -c '$(KEEP)' 2>/dev/null)
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
