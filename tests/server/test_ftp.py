@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ftplib
+import gc
 import io
 import re
 import shutil
@@ -22,6 +23,7 @@ import pytest
 from agent.media import clip
 from agent.server.app import CameraServer
 from agent.server.cameras import Keys
+from agent.server.ingest.ftpdata import Inflow
 from tests.pictures import jpeg as noisy
 from tests.server.conftest import Start
 from tests.server.pictures import jpeg
@@ -445,3 +447,21 @@ async def test_many_pictures_in_one_session_of_ftplib(ftp: Ftp) -> None:
 
     assert await asyncio.to_thread(work) == [f"{n}.jpg" for n in range(40)]
     assert [data for data, _ in await ftp.stored()] == [jpeg(n) for n in range(40)]
+
+
+async def test_an_upload_leaves_nothing_for_the_collector(ftp: Ftp) -> None:
+    def put() -> None:
+        with ftplib.FTP(timeout=20) as client:
+            client.connect("127.0.0.1", ftp.port)
+            client.login(ftp.keys.login, ftp.keys.password)
+            for n in range(3):
+                client.storbinary(f"STOR {n}.jpg", io.BytesIO(jpeg(n)))
+
+    gc.collect()
+    gc.disable()
+    try:
+        await asyncio.to_thread(put)
+        left = [o for o in gc.get_objects() if isinstance(o, Inflow)]
+    finally:
+        gc.enable()
+    assert len(await ftp.stored()) == 3 and not left

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from agent.dispatch.arrival import Arrival, Handed
 from agent.dispatch.claims import Claims
-from agent.server.ingest.later import Later
+from agent.server.ingest.later import Later, nobody
 from agent.server.ingest.room import Share
 
 CONNECT_S = 10.0
@@ -192,7 +192,10 @@ async def receive(opening: Opening, tls: ssl.SSLContext | None, max_bytes: int, 
 
 
 class Inflow:
-    """A plain data connection, read in callbacks of the loop; `then` is called at its end, unless it was stopped."""
+    """A plain data connection, read in callbacks of the loop; `then` is called at its end, unless it was stopped.
+
+    At the end it lets go of whom it calls, who know it: else each upload left a circle, which only the collector finds.
+    """
 
     def __init__(self, sock: socket.socket, max_bytes: int, share: Share, then: Callable[[], object]) -> None:
         self._sock = sock
@@ -238,11 +241,13 @@ class Inflow:
         self._stalled.put_off(STALL_S)
 
     def _end(self) -> None:
+        then = self._then
         self._leave()
-        self._then()
+        then()
 
     def _leave(self) -> None:
-        self._stalled.cancel()
+        self._then = nobody
+        self._stalled.end()
         self._loop.remove_reader(self._sock.fileno())
 
 

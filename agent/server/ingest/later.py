@@ -6,6 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 
+def nobody() -> None:
+    """Stands where nobody is called any more."""
+
+
 class Later:
     """Calls `then` once nobody puts it off any more; the timer looks how late it has become meanwhile."""
 
@@ -29,6 +33,11 @@ class Later:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def end(self) -> None:
+        """Not at all, and never again: what it would have called is let go of."""
+        self.cancel()
+        self._then = nobody
 
     def _look(self) -> None:
         self._timer = None
