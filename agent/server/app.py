@@ -302,6 +302,7 @@ class CameraServer:
                 catalog,
                 shares,
                 pairing,
+                self._news,
                 clock,
                 base=base,
                 ftp_port=lambda: self.ftp_port or (self.port if self.settings.ftp else None),

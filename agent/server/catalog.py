@@ -18,6 +18,7 @@ from agent.server.index import Below, From, Index, Match, OneOf, Place, Rows
 from agent.server.index.rows import EventRow, ItemRow
 
 MAX_CLIPS, MAX_LEAD, MAX_LIST = 20_000, 500, 500
+DELETED_AT_ONCE = 500
 CURSOR = re.compile(r"(-?\d{1,19})-(\d{1,18})\Z")
 PLACE = re.compile(r"(-?\d{1,19})-([0-9a-f]{16})-(\d{1,19})\Z")
 SILENT_NS = 20_000_000_000
@@ -218,6 +219,24 @@ class Catalog:
 
         await self.index.write(run)
         return replace(event, kept=kept)
+
+    async def delete(self, event: StoredEvent) -> None:
+        """Delete the event with its items, its links and what is still to be told of it.
+
+        What of it comes later is another event. Raises ValueError for one that is kept or goes on.
+        """
+        if event.kept:
+            raise ValueError("this event is kept; take the mark away first")
+        if event.state == "open":
+            raise ValueError("this event goes on; it can be deleted when it has ended")
+        while items := await self._items(DELETED_AT_ONCE, backwards=False, **_of(event)):
+            await self._archive.delete([(i.camera, i.spool, i.seq) for i in items])
+
+        def forget(rows: Rows) -> None:
+            rows.shares.remove(camera=event.camera, event=event.id)
+            rows.notes.remove(camera=event.camera, spool=event.spool, number=event.number)
+
+        await self.index.write(forget)
 
     async def _items(self, limit: int, *, backwards: bool = False, **where: Match) -> list[StoredItem]:
         rows = await self.index.read(lambda r: r.items.find(limit, backwards=backwards, **where))

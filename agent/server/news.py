@@ -12,18 +12,17 @@ from agent import cloudevents
 from agent.clock import Clock, SystemClock
 
 DEPTH = 100
-TYPES = {"event": "event.changed", "camera": "camera.changed"}
-DELETED = "camera.deleted"
+DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One piece of news; `body` is its CloudEvent, the same for all who listen."""
+    """One piece of news; `body` is its CloudEvent, the same for all who listen. `last`: of a deleted camera."""
 
     kind: str
     camera: str
     body: str
-    deleted: bool = False
+    last: bool = False
 
 
 class Listener:
@@ -56,7 +55,7 @@ class Listener:
 
 
 class News:
-    """Kinds: `event` (opened, grew, closed) and `camera` (came, went, changed, deleted)."""
+    """Kinds: `event` (opened, grew, closed, deleted) and `camera` (came, went, changed, deleted)."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.listeners: set[Listener] = set()
@@ -70,11 +69,11 @@ class News:
         if not self.listeners:
             return
         camera = str(what["camera" if kind == "event" else "name"])
-        deleted = kind == "camera" and what.get("state") == "deleted"
-        type_ = DELETED if deleted else TYPES[kind]
+        deleted = what.get("state") == DELETED
+        type_ = f"{kind}.{DELETED if deleted else 'changed'}"
         body = cloudevents.event(type_, camera, what, wall_ns=self._clock.wall_ns())
         for listener in self.listeners:
-            listener.tell(Told(kind, camera, body, deleted))
+            listener.tell(Told(kind, camera, body, deleted and kind == "camera"))
 
     def close(self) -> None:
         """Tell all listeners that there is no more."""

@@ -28,7 +28,7 @@ class Shares:
         return share.id not in self._revoked and share.expires_ns > self._clock.wall_ns()
 
     async def create(self, account: int, camera: str, event: int, life_s: float) -> tuple[Share, str]:
-        """The share and its path. Raises ValueError when the camera has too many, or is gone."""
+        """The share and its path. Raises ValueError when the camera has too many, or it or the event is gone."""
         secret = secrets.token_urlsafe(16)
         now = self._clock.wall_ns()
         share = Share(sha(secret), account, camera, event, now, min(now + round(life_s * 1e9), 2**63 - 1))
@@ -37,6 +37,8 @@ class Shares:
             rows.shares.remove(expires_ns=Below(now))
             if rows.cameras.get(name=camera) is None:
                 raise ValueError("the camera was deleted meanwhile")
+            if event and rows.events.get(id=event) is None:
+                raise ValueError("the event was deleted meanwhile")
             if rows.shares.count(camera=camera) >= MAX_SHARES:
                 raise ValueError("there are too many links of this camera; revoke some")
             return rows.shares.add(share)

@@ -1,4 +1,4 @@
-"""The API for changing: virtual cameras, keep marks, share links, and the way that agents pair."""
+"""The API for changing: virtual cameras, events (kept, deleted), share links, and the way that agents pair."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from agent.server.cameras import Camera, Cameras, CameraSettings, Keys
 from agent.server.catalog import Catalog
 from agent.server.handover import Handover, Pairing, handover
 from agent.server.ingest.pull import source_of
+from agent.server.news import News
 from agent.server.shares import Shares
 from agent.server.web import shapes
 from agent.server.web.access import Access, Routes, asking
@@ -36,6 +37,7 @@ class Manage:
         catalog: Catalog,
         shares: Shares,
         pairing: Pairing,
+        news: News,
         clock: Clock,
         *,
         base: Callable[[web.Request], str],
@@ -47,6 +49,7 @@ class Manage:
         self._catalog = catalog
         self._shares = shares
         self._pairing = pairing
+        self._news = news
         self._clock = clock
         self._base = base
         self._ftp_port = ftp_port
@@ -63,8 +66,13 @@ class Manage:
         routes.add("DELETE", camera, mine, self._delete, Op("End the camera and erase all of it", status=204))
         renewed = Op("New keys; the old ones end at once", Handover, 201, errors=(409,))
         routes.add("POST", camera + "/keys", mine, self._renew, renewed)
+        event = ROOT + f"/events/{{id:{EVENT_ID}}}"
         mark = Op("Keep the event, or no more", shapes.EventJson, 200, shapes.Keep)
-        routes.add("PUT", ROOT + f"/events/{{id:{EVENT_ID}}}/kept", mine, self._keep, mark)
+        routes.add("PUT", event + "/kept", mine, self._keep, mark)
+        erase = Op(
+            "Delete the event with its pictures and links, unless it is kept or goes on", status=204, errors=(409,)
+        )
+        routes.add("DELETE", event, mine, self._delete_event, erase)
         shared = Op("A link for the public", shapes.NewShareJson, 201, shapes.NewShare, errors=(404, 409))
         routes.add("POST", ROOT + "/shares", mine, self._share, shared)
         routes.add("GET", ROOT + "/shares", mine, self._list_shares, Op("Your links", shapes.SharesJson))
@@ -151,6 +159,15 @@ class Manage:
         event = await self._api.stored_event(request, manage=True)
         wanted: shapes.Keep = await body(request, shapes.Keep)
         return web.json_response((await self._catalog.keep(event, wanted.kept)).as_json())
+
+    async def _delete_event(self, request: web.Request) -> web.Response:
+        event = await self._api.stored_event(request, manage=True)
+        try:
+            await self._catalog.delete(event)
+        except ValueError as e:
+            raise web.HTTPConflict(text=str(e)) from None
+        self._news.tell("event", event.as_json() | {"state": "deleted"})
+        return web.Response(status=204)
 
     async def _share(self, request: web.Request) -> web.Response:
         wanted: shapes.NewShare = await body(request, shapes.NewShare)

@@ -51,7 +51,7 @@ class NewsFeed:
             if listener.missed > missed:
                 missed = listener.missed
                 await response.write(b"event: missed\ndata: {}\n\n")
-            if not told.deleted:
+            if not told.last:
                 (seen.add if self._rules.may(who, told.camera, False) else seen.discard)(told.camera)
             if told.camera in seen:
                 await response.write(f"event: {told.kind}\ndata: {told.body}\n\n".encode())

@@ -49,7 +49,25 @@ async function read() {
 }
 
 function tell(event) {
+  if (event.state === "deleted") return deleted(event);
   if (events.tell(event) && event.state === "open") $("said").textContent = `Something moves at ${event.camera}`;
+}
+
+function deleted(event) {
+  events.drop(event.id);
+  changed(event);
+}
+
+/** The event that plays is about to be deleted here; returned is what to do then: go on from the one beside it. */
+function leaving(event) {
+  const next = events.beside(event.id);
+  player.pause(); // it would ask for pictures that are not there any more
+  return () => {
+    $("player").close();
+    deleted({ ...event, state: "deleted" });
+    next?.focus();
+    $("said").textContent = "The event is deleted.";
+  };
 }
 
 function cameraNews(camera) {
@@ -135,7 +153,7 @@ async function start() {
   const about = await api("/about");
   owner = about.role === "owner" || about.role === "member";
   $("settings").hidden = about.role === "guest";
-  startMarks({ mine: (name) => cameras.get(name)?.mine, say: (text) => player.say(text) });
+  startMarks({ mine: (name) => cameras.get(name)?.mine, say: (text) => player.say(text), leaving });
   notes = about.notes;
   showNotes();
   if (notes.ends_at) setInterval(() => askNotes().catch(() => {}), NOTES_MS);

@@ -4,6 +4,7 @@ import { $, api, clock, day, el, pictures, share, span } from "./dom.js";
 const PAGE = 48, STALE_MS = 25000, RETRY_MS = 1000, LAST_RETRY_MS = 60000;
 const cards = new Map();
 let older = null, camera = "", onOpen = () => {}, onChange = () => {};
+const gone = new Set(); // the deleted ones: an answer on its way may still have them
 let heard = 0; // counts the news: an answer that was asked for before one of them may be older than it
 
 class Card {
@@ -75,7 +76,7 @@ export function tell(event) {
 
 /** Enter one event, new or known, as it was when `asOf` pieces of news had been heard; true when it is new. */
 function put(event, asOf) {
-  if (camera && event.camera !== camera) return false;
+  if (gone.has(event.id) || (camera && event.camera !== camera)) return false;
   const known = cards.get(event.id);
   if (known?.asOf > asOf) return false;
   const card = known ?? new Card();
@@ -104,6 +105,20 @@ function headings() {
   }
   $("no-events").hidden = cards.size > 0;
   $("count").textContent = cards.size ? `${cards.size}${older ? "+" : ""}` : "";
+}
+
+/** The button of the event that is older than this one, or else of that which is newer. */
+export function beside(id) {
+  const list = shown(), i = list.findIndex((e) => e.id === id);
+  return i < 0 ? undefined : cards.get((list[i + 1] ?? list[i - 1])?.id)?.button;
+}
+
+/** The event was deleted: its card goes. */
+export function drop(id) {
+  gone.add(id);
+  cards.get(id)?.node.remove();
+  cards.delete(id);
+  headings();
 }
 
 function clear(keep) {

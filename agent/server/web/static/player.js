@@ -48,7 +48,7 @@ class Player {
     const id = this.event.id, run = this.run;
     try {
       const full = await api(`/events/${id}`);
-      if (this.event?.id !== id) return;
+      if (this.event?.id !== id || this.event.state === "deleted") return;
       const known = new Map(this.clips.map((c) => [c.url, c]));
       this.event = full;
       this.clips = full.items.map((c) => known.get(c.url) ?? c).sort((a, b) => a.wall_ms - b.wall_ms || a.seq - b.seq);
@@ -64,11 +64,23 @@ class Player {
   /** News of the event that is open: more of it may have come. */
   async news(event) {
     if (event.id !== this.event?.id || !$("player").open) return;
+    if (event.state === "deleted") return this.lose(event);
     const atEnd = !this.playing && this.waiting;
     await this.reload();
     if (event.state !== "open" && this.clips.length) course.open(this.event, [this.start, this.start + this.length]);
     if (film.plays(this.clips)) return film.grow(this.event, this.clips);
     if (atEnd && await this.step(1)) await this.play();
+  }
+
+  /** Somebody deleted the event that is open. */
+  lose(event) {
+    this.pause();
+    this.event = event;
+    this.clips = [];
+    film.hide();
+    course.forget();
+    this.title();
+    this.say("This event was deleted.");
   }
 
   title() {
@@ -125,13 +137,15 @@ class Player {
     if (run !== this.run || !frames?.[frame]) return false;
     this.at = { clip, frame };
     await this.paint(frames[frame], this.clips[clip], frame);
-    this.load(clip + 1).catch(() => {});
+    if (run === this.run) this.load(clip + 1).catch(() => {});
     return true;
   }
 
   async paint(frame, clip, n) {
     if (frame.codec !== JPEG) return this.say("This picture is not a JPEG.");
-    this.say(await draw($("screen"), frame.bytes) ? "" : "This picture is damaged.");
+    const whole = await draw($("screen"), frame.bytes);
+    if (!this.clips.includes(clip)) return; // closed meanwhile, or deleted, or another is open
+    this.say(whole ? "" : "This picture is damaged.");
     const shownNow = { index: frame.index, wallNs: frame.wallNs, preroll: frame.preroll, url: clip.url };
     Object.defineProperty(shownNow, "bytes", { value: frame.bytes });
     window.cameraAgent.shown = shownNow;
@@ -248,6 +262,7 @@ $("player").addEventListener("keydown", (e) => {
   else if (e.key === "ArrowRight") move(1);
   else if (e.key === "j") player.neighbour(1);
   else if (e.key === "k") player.neighbour(-1);
+  else if (e.key === "Delete") $("delete").click();
   else return;
   e.preventDefault();
 });
