@@ -16,11 +16,13 @@ END_S = 1.0
 """How long `close` waits for the analysis under way; a thread that hangs longer is left behind, it is a daemon."""
 SHORT_S = 0.005
 """A look that takes less is not worth handing over: that costs a tenth of the CPU of an agent at 640×480."""
+MOST_WAITING = 16
 
 
 class Judge:
     """`offer` a frame whenever a look is due. A thread that is late looks at the newest: older ones never are.
 
+    But for those of a burst, which are offered within `burst_s` of each other: up to 16 of them wait.
     Where looks have lately been short, the next is made by the loop itself, after what the frame woke (live view).
     Frames whose verdict is not needed yet wait for each other: the first of a row, with cold caches, costs double.
     Verdicts (a ValueError: the picture could not be decoded) are fetched with `verdicts()`. The loop is woken
@@ -29,11 +31,18 @@ class Judge:
     """
 
     def __init__(
-        self, name: str, analyse: Analyse, presses: Callable[[Decision], bool], urgent: Callable[[], None]
+        self,
+        name: str,
+        analyse: Analyse,
+        presses: Callable[[Decision], bool],
+        urgent: Callable[[], None],
+        burst_s: float = 0.0,
     ) -> None:
         self._analyse = analyse
         self._presses = presses
         self._urgent = urgent
+        self._burst_s = burst_s
+        self._offered_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Frame] = deque()
         self._done: deque[Verdict] = deque(maxlen=256)
@@ -48,9 +57,12 @@ class Judge:
         self._thread.start()
 
     def offer(self, frame: Frame, together: int = 1) -> None:
-        """Look at this frame next, as soon as `together` wait; at most so many do when the thread is late."""
+        """Look at this frame next, as soon as `together` wait; no more than so many do when the thread is late."""
+        now_s = self._loop.time()
+        most = together if now_s - self._offered_s >= self._burst_s else max(together, MOST_WAITING)
+        self._offered_s = now_s
         if not self._go.locked():
-            while len(self._waiting) >= together and self._oldest():
+            while len(self._waiting) >= most and self._oldest():
                 pass
         self._waiting.append(frame)
         if len(self._waiting) < together:

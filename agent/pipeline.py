@@ -122,7 +122,7 @@ class Pipeline:
             if self._analyse is not None:
                 # A verdict that changes nothing waits for the next frame; one that opens an event does not.
                 presses = lambda d: d.moving and not self.recorder.event  # noqa: E731
-                self._judge = Judge(self.name, self._analyse, presses, self._hear)
+                self._judge = Judge(self.name, self._analyse, presses, self._hear, self._looks.period_s / 2)
                 helpers.append(group.create_task(_minded(self._judge), name=f"{self.name}: motion"))
             await supervise(self.name, self._capture, self.health, clock=self._clock, once=True, eager=True)
             self.ended.set()

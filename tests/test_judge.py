@@ -49,6 +49,31 @@ async def test_the_newest_frame_is_looked_at_and_those_between_never_are() -> No
     judge.close()
 
 
+async def test_frames_of_a_burst_are_all_looked_at_and_what_comes_later_takes_the_place_of_what_waits() -> None:
+    analyst, found = Analyst(), []
+    judge = Judge("porch", analyst, lambda d: False, lambda: None, burst_s=0.05)
+    judge.offer(frame(0))
+    await asyncio.to_thread(analyst.began.acquire)
+    for index in range(1, 60):
+        judge.offer(frame(index))
+    analyst.may.release(20)
+    await until(lambda: found.extend(judge.verdicts()) or len(found) == 17)
+    assert [f.index for f, _ in found] == [0, *range(44, 60)], "a burst without end does not grow"
+    while analyst.began.acquire(blocking=False):
+        pass
+    while analyst.may.acquire(blocking=False):
+        pass
+    for index in (100, 101, 102):
+        await asyncio.sleep(0.1)
+        judge.offer(frame(index))
+        if index == 100:
+            await asyncio.to_thread(analyst.began.acquire)
+    analyst.may.release(20)
+    await until(lambda: found.extend(judge.verdicts()) or len(found) == 19)
+    assert [f.index for f, _ in found[17:]] == [100, 102]
+    judge.close()
+
+
 async def test_frames_that_may_wait_are_looked_at_together_and_none_is_left_out() -> None:
     analyst, found = Analyst(), []
     analyst.may.release(20)

@@ -129,7 +129,12 @@ class AtOnce:
     """A judge that is never late: a row that is complete is looked at where it stands."""
 
     def __init__(
-        self, name: str, analyse: Analyse, presses: Callable[[Decision], bool], urgent: Callable[[], None]
+        self,
+        name: str,
+        analyse: Analyse,
+        presses: Callable[[Decision], bool],
+        urgent: Callable[[], None],
+        burst_s: float,
     ) -> None:
         self._analyse, self._presses, self._urgent = analyse, presses, urgent
         self._waiting: list[Frame] = []

@@ -17,6 +17,7 @@ from agent.sources import Publish
 from agent.sources.bodies import ChunkedPictures, Pictures
 from agent.sources.http import Body, Head
 from agent.sources.login import Login
+from agent.sources.spread import Spread
 from agent.sources.stall import ended_or_stalled
 from agent.sources.stream import PERMISSION, Answer, get, refuse_other_media
 
@@ -46,6 +47,7 @@ class Run:
         self._stall_s = stall_timeout_s
         self._clock = SystemClock()
         self._size = SizeWatch()
+        self._spread = Spread()
         self._index = 0
         self._count = 0
 
@@ -57,7 +59,10 @@ class Run:
                 log.info("%s: the pictures are %dx%d from now on: a new run", self._label, *self._size.size)
                 self._index = 0
             self._count += 1
-            self._publish(Frame(Codec.JPEG, data, True, clock.monotonic_ns(), clock.wall_ns(), self._index))
+            now_ns = clock.monotonic_ns()
+            at_ns = self._spread.at(now_ns)
+            wall_ns = clock.wall_ns() + at_ns - now_ns
+            self._publish(Frame(Codec.JPEG, data, True, at_ns, wall_ns, self._index))
             self._index += 1
 
     async def all(self, answer: Answer, login: Login, timeout_s: float, poll_s: float) -> None:

@@ -104,3 +104,17 @@ async def test_a_camera_that_goes_away_is_taken_up_again(tmp_path: Path) -> None
     assert faulty.connections >= 3
     assert ended["frames"] > 45, "it went on after both"
     await faulty.close()
+
+
+async def test_motion_is_found_in_pictures_that_come_ten_at_once_each_second(tmp_path: Path) -> None:
+    film(tmp_path / "film")
+    camera = SimulatedCamera(open_footage(str(tmp_path / "film"), 10.0), faults=["burst=10"])
+    port = await camera.start("127.0.0.1", 0)
+    (tmp_path / "out").mkdir()
+    url = f"http://127.0.0.1:{port}/video.cgi"
+    try:
+        async with running("run", "--source", url, "--to", str(tmp_path / "out"), "--name", "porch") as agent:
+            await agent.said("porch: event 1 begins", 30)
+            assert await agent.end() == 0
+    finally:
+        await camera.close()
