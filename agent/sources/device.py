@@ -85,8 +85,8 @@ async def capture(label: str, open_device: Open, publish: Publish, stall_timeout
     thread = threading.Thread(target=grabber.work, name=THREAD + label, daemon=True)
     thread.start()
     try:
-        if await ended_or_stalled(grabber.ended, lambda: grabber.count, stall_timeout_s, START_S):
-            waited_s = stall_timeout_s if grabber.count else max(stall_timeout_s, START_S)
+        if await ended_or_stalled(grabber.ended, lambda: grabber.came_s, stall_timeout_s, START_S):
+            waited_s = stall_timeout_s if grabber.came_s else max(stall_timeout_s, START_S)
             raise TransientError(f"{label}: no picture for {waited_s:g} s")
         try:
             grabber.ended.result()
@@ -114,7 +114,7 @@ class _Grabber:
         self.ended: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
         self.stop = threading.Event()
-        self.count = 0
+        self.came_s = 0.0
 
     def work(self) -> None:
         error: Exception | None = None
@@ -157,7 +157,7 @@ class _Grabber:
         with self._lock:
             self._waiting -= 1
         if not self.stop.is_set():
-            self.count += 1
+            self.came_s = self._loop.time()
             frame = self._groups.place(captured)
             if frame is None:
                 return

@@ -50,6 +50,7 @@ class Run:
         self._spread = Spread()
         self._index = 0
         self._count = 0
+        self._came_ns = 0
 
     def pictures(self, pictures: list[bytes]) -> None:
         """Publish them; another size begins a new run, so that no clip has two."""
@@ -59,9 +60,9 @@ class Run:
                 log.info("%s: the pictures are %dx%d from now on: a new run", self._label, *self._size.size)
                 self._index = 0
             self._count += 1
-            now_ns = clock.monotonic_ns()
-            at_ns = self._spread.at(now_ns)
-            wall_ns = clock.wall_ns() + at_ns - now_ns
+            self._came_ns = clock.monotonic_ns()
+            at_ns = self._spread.at(self._came_ns)
+            wall_ns = clock.wall_ns() + at_ns - self._came_ns
             self._publish(Frame(Codec.JPEG, data, True, at_ns, wall_ns, self._index))
             self._index += 1
 
@@ -89,7 +90,7 @@ class Run:
         try:
             refuse_other_media(answer)
             connection.read(_body_of(answer.head, splitter, self.pictures))
-            if await ended_or_stalled(connection.ended, lambda: splitter.frames, self._stall_s):
+            if await ended_or_stalled(connection.ended, lambda: self._came_ns / 1e9, self._stall_s):
                 bad = f" ({splitter.bad_parts} bad parts)" if splitter.bad_parts else ""
                 raise TransientError(f"no picture for {self._stall_s:g} s{bad}")
             connection.ended.result()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 STEADY_AFTER = 4
 LATE_S = 0.1
 ASK_AGAIN = 64
+GRAIN_BYTES = 64  # sizes that have been all the same differ by this in the end
 
 
 class Rhythm:
@@ -43,5 +44,5 @@ class Rhythm:
             self._pieces_until = self._seen + ASK_AGAIN
         self.least = 1
         if STEADY_AFTER < self._seen < self._pieces_until:
-            self.least = max(1, int(0.99 * self._mean - 4 * self._deviation))
+            self.least = max(1, int(self._mean - max(4 * self._deviation, GRAIN_BYTES)))
             self.patience_s = self._gap_s + min(self._gap_s / 2, LATE_S)

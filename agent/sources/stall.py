@@ -3,25 +3,20 @@
 import asyncio
 from collections.abc import Callable
 
-LOOKS = 8
-
 
 async def ended_or_stalled(
-    ended: asyncio.Future[None], count: Callable[[], int], timeout_s: float, first_s: float = 0.0
+    ended: asyncio.Future[None], came_s: Callable[[], float], timeout_s: float, first_s: float = 0.0
 ) -> bool:
-    """Wait for `ended`; True when instead `count` did not change for `timeout_s` (found up to an eighth late).
+    """Wait for `ended`; True when instead no picture came for `timeout_s`. `came_s`: the loop's time of the last one.
 
-    The first change may take `first_s` if that is longer: a device starts.
+    The first one from now on may take `first_s` if that is longer: a device starts.
     """
     clock = asyncio.get_running_loop().time
-    begin = seen = count()
-    since, limit = clock(), max(timeout_s, first_s)
+    begun_s = clock()
     while not ended.done():
-        left = limit - (clock() - since)
-        await asyncio.wait([ended], timeout=max(0.0, min(timeout_s / LOOKS, left)))
-        if (now := count()) != seen:
-            seen, since = now, clock()
-            limit = timeout_s if seen != begin else limit
-        elif clock() - since >= limit and not ended.done():
+        last_s = came_s()
+        due_s = last_s + timeout_s if last_s > begun_s else begun_s + max(timeout_s, first_s)
+        if (left_s := due_s - clock()) <= 0:
             return True
+        await asyncio.wait([ended], timeout=left_s)
     return False

@@ -83,3 +83,11 @@ def test_now_and_then_it_is_seen_whether_they_still_come_in_pieces() -> None:
     for _ in range(70):
         rhythm.came(40_000, pieces=1)
     assert rhythm.least == 1
+
+
+def test_of_pictures_that_are_about_as_large_little_is_left_for_a_second_waking() -> None:
+    clock = iter(range(1000))
+    rhythm = Rhythm(lambda: next(clock) / 10)
+    for i in range(60):
+        rhythm.came(63_000 + 50 * (-1) ** i, pieces=2 if rhythm.least == 1 else 1)
+    assert 63_000 - 50 - 250 < rhythm.least <= 63_000 - 50
