@@ -40,7 +40,7 @@ class Pace:
         """A part of this size went out; returns the ping that shall follow it, if one is due."""
         self._under_way += size
         self._unmarked += size
-        return self.mark() if self._unmarked >= self._budget // 4 else None
+        return self.mark() if self._unmarked >= self._budget // 2 else None
 
     def mark(self) -> bytes:
         """The next ping's payload."""

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 WELCOME_S = 10.0
 SILENCE_S = 45.0
 STUCK_S = 8.0
-LOOK_S = 1.0
+LOOK_S = 2.0  # each waking costs as much as receiving a picture
 PING_S = 20.0
 WINDOW_BYTES = 4 * 1024 * 1024
 RESTARTS = (1001, 1012)
@@ -52,7 +52,7 @@ class Session:
         self._told: set[tuple[int, int, str]] = set()
         self._heard_s = 0.0
         self._said = False
-        self._second = asyncio.Event()
+        self._untold = asyncio.Event()
         feed.orders.add("live", self._live_asked)
 
     async def run(self) -> None:
@@ -132,10 +132,7 @@ class Session:
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            try:
-                message = await self._ws.receive(SILENCE_S)
-            except TimeoutError:
-                raise TransientError(f"{self._label}: silent for {SILENCE_S:g} s") from None
+            message = await self._ws.receive()
             self._heard_s = loop.time()
             if message.type is WSMsgType.PING:
                 await self._ws.pong(message.data)
@@ -195,8 +192,8 @@ class Session:
                 if gap not in self._told:
                     await self._drop(*gap)
             self._told = set(gaps)
-            self._second.clear()
-            await self._second.wait()  # not a timer of its own: each waking costs as much as receiving a picture
+            self._untold.clear()
+            await self._untold.wait()
 
     async def _send_items(self) -> None:
         session = self._feed.outbox.session()
@@ -220,15 +217,18 @@ class Session:
         await self._ws.ping(self._pace.mark())
         while True:
             await asyncio.sleep(LOOK_S)
-            self._second.set()
+            if not self._told.issuperset(self._feed.outbox.dropped()):
+                self._untold.set()
             now_s, queued = loop.time(), self._queued()
             if queued != left or queued == 0:
                 moved_s = now_s if queued != left else moved_s
                 left = queued
+            if now_s - self._heard_s > SILENCE_S:
+                raise TransientError(f"{self._label}: silent for {SILENCE_S:g} s")
             quiet_s = now_s - max(moved_s, self._heard_s)
             if min(quiet_s, max(self._pace.oldest_s, now_s - pinged_s if left else 0.0)) > STUCK_S:
                 raise TransientError(f"{self._label}: takes nothing and says nothing for {STUCK_S:g} s")
-            if now_s - pinged_s >= (PING_S if not self._flying else LOOK_S * 4):
+            if now_s - pinged_s >= (PING_S if not self._flying else LOOK_S * 2):
                 pinged_s = now_s
                 await self._ws.ping(self._pace.mark())
 

@@ -50,11 +50,12 @@ class SpoolOutbox:
     def session(self) -> Line:
         line = Line(self._hand, self._over)
         self._line = weakref.ref(line)
+        fresh = list(self._spool.fresh.items())  # before the disk is asked: what the writer takes over now is in both
         on_disk = set()
         for seq, worth in self._spool.disk.shelf.kept():
             on_disk.add(seq)
             self._queue(line, seq, worth)
-        for seq, (_, worth) in self._spool.fresh.items():
+        for seq, (_, worth) in fresh:
             if seq not in on_disk and seq <= self._spool.disk.mark:
                 self._queue(line, seq, worth)
         return line
@@ -132,8 +133,8 @@ class SpoolOutbox:
 
     def backlog(self) -> Backlog:
         spool = self._spool
-        waiting = {seq: size for seq, size in spool.disk.shelf.sizes() if not self._over(seq)}
         fresh = {seq: item for seq, (item, _) in spool.fresh.items() if not self._over(seq)}
+        waiting = {seq: size for seq, size in spool.disk.shelf.sizes() if not self._over(seq)}
         waiting |= {seq: len(item.payload) for seq, item in fresh.items()}
         oldest = min(waiting, default=None)
         wall_ns = None

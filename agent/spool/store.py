@@ -51,8 +51,9 @@ class Spool:
         self.disk = disk
         self.id = disk.id
         self.next_seq = disk.next_seq
-        self.fresh: dict[int, tuple[Item, Worth]] = {}
-        self.fresh_bytes = 0
+        self._fresh: dict[int, tuple[Item, Worth]] = {}
+        self._fresh_bytes = 0
+        self._kept: deque[int] = deque()  # of these: what the writer has seen to
         self.running_from = self.next_seq  # first number of the newest event
         self._own_from = 0  # numbers from here on are ours alone, as far as is known
         self.dropped_items = 0
@@ -82,6 +83,19 @@ class Spool:
         return self._outboxes[sink]
 
     @property
+    def fresh(self) -> dict[int, tuple[Item, Worth]]:
+        """What is not on disk yet; for the loop, which is not woken to forget what is."""
+        while self._kept:
+            if found := self._fresh.pop(self._kept.popleft(), None):
+                self._fresh_bytes -= len(found[0].payload)
+        return self._fresh
+
+    @property
+    def fresh_bytes(self) -> int:
+        """Of payload, in `fresh`."""
+        return self._fresh_bytes if self.fresh else 0
+
+    @property
     def upkeep(self) -> int | None:
         """Changes whenever the disk takes an item or refuses one; None while none waits for it."""
         oldest = next(iter(self.fresh), None)
@@ -106,8 +120,8 @@ class Spool:
             self.dropped_items += 1
             self.give_up(item.seq, "slow-disk")
             return item
-        self.fresh[item.seq] = item, worth
-        self.fresh_bytes += len(payload)
+        self._fresh[item.seq] = item, worth
+        self._fresh_bytes += len(payload)
         self._jobs.put((item, worth))
         self._unannounced.append((item, worth))
         self._announce()
@@ -122,8 +136,8 @@ class Spool:
 
     async def read(self, seq: int) -> Item | None:
         """The item, None when it is gone or damaged (then it is declared)."""
-        if (found := self.fresh.get(seq)) is not None:
-            return found[0]
+        if (found := self._fresh.get(seq)) is not None:
+            return found[0]  # be it on disk by now
         try:
             return await asyncio.to_thread(self.disk.shelf.read, self.camera, seq)
         except Rotten as e:
@@ -237,7 +251,7 @@ class Spool:
         again: list[tuple[Item, Worth]] = []
         for i, (item, worth) in enumerate(items):
             if self.error and self.disk.acks.everyone_has(item.seq):
-                self._tell([(item, worth)])  # stored at the other ends before this disk took it
+                self._settled([(item, worth)])  # stored at the other ends before this disk took it
                 continue
             try:
                 self.disk.write(item, worth)
@@ -275,14 +289,14 @@ class Spool:
 
     def _durable(self, items: list[tuple[Item, Worth]]) -> None:
         self._attempt(lambda: self._note([f"item {i.camera} {i.spool} {i.seq} {i.sha256.hex()}\n" for i, _ in items]))
-        self._tell(items)
+        self._settled(items)
 
     def _declare(self, seq: int, why: str) -> None:
         self.disk.give_up(seq, seq, why)
         self.disk.tombstones.save()
 
     def _declare_gone(self, sink: str, top: int) -> None:
-        if self.disk.declare_gone(sink, top, list(self.fresh)):
+        if self.disk.declare_gone(sink, top, list(self._fresh)):
             self._call(self._outboxes[sink].changed)
             self.disk.tombstones.save()
 
@@ -313,11 +327,6 @@ class Spool:
         except RuntimeError:
             pass  # the loop has ended
 
-    def _tell(self, items: list[tuple[Item, Worth]]) -> None:
-        self._call(lambda: self._settled(items))
-
     def _settled(self, items: list[tuple[Item, Worth]]) -> None:
         """On disk, or at every other end: memory may forget them."""
-        for item, _ in items:
-            if self.fresh.pop(item.seq, None) is not None:
-                self.fresh_bytes -= len(item.payload)
+        self._kept.extend(item.seq for item, _ in items)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from agent.errors import TransientError
 from agent.frame import Codec, Frame, ItemType, Worth
 from agent.hub import Hub
 from agent.media import clip
@@ -229,6 +231,50 @@ async def test_a_copied_spool_is_noticed_at_its_start(tmp_path: Path) -> None:
     await asyncio.wait_for(copy.outbox("a").drained(), 60)
     await again.close()
     await copy.close()
+
+
+async def test_what_is_given_up_while_the_line_is_up_is_declared_at_once(tmp_path: Path) -> None:
+    async with pair(tmp_path) as one:
+        await one.put(3)
+        assert await one.arrived()
+        lost = one.spool.put(ItemType.CLIP, 1, time.time_ns(), bytes(33 * MIB), Worth.HEAD)  # more than memory may hold
+        async with asyncio.timeout(60):
+            while (await one.server._archive.acks("cam1", one.spool.id))[0] < lost.seq:
+                await asyncio.sleep(0.05)
+        assert one.health.up, "without a new session"
+        assert (await one.end())["ok"]
+
+
+async def test_a_server_that_says_nothing_any_more_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uplink, "SILENCE_S", 0.5)
+    monkeypatch.setattr(uplink, "LOOK_S", 0.1)
+    left = asyncio.Event()
+
+    async def mute(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(autoping=False)
+        await ws.prepare(request)
+        await ws.send_str('{"t": "welcome", "ack": 0}')
+        async for _ in ws:
+            pass
+        left.set()
+        return ws
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", mute)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await (site := web.TCPSite(runner, "127.0.0.1", 0)).start()
+    spool = Spool("cam1", Disk(tmp_path, MIB, ("a",), 0.0))
+    try:
+        sink = WebSocketSink(url=f"ws://127.0.0.1:{runner.addresses[0][1]}", token="x")
+        async with asyncio.timeout(30):
+            with pytest.raises(TransientError, match=r"silent for 0\.5 s"):
+                await sink.run(Feed("cam1", spool.outbox("a"), Hub(), lambda: None))
+            await left.wait()
+    finally:
+        await spool.close()
+        await site.stop()
+        await runner.cleanup()
 
 
 async def rotten(folder: Path) -> dict[str, Any]:

@@ -201,3 +201,15 @@ async def test_an_item_moves_to_another_number_only_when_there_is_room_for_it(
     moved = await spool.read(spool.next_seq - 1)
     assert moved is not None and moved.payload == first.payload and spool.dropped_items == 0
     await spool.close()
+
+
+async def test_memory_forgets_what_is_on_disk_with_what_comes_next(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, memory_bytes=10_000)
+    for i in range(40):  # four times what memory may hold
+        item = put(spool, i)
+        async with asyncio.timeout(60):
+            while spool.outbox("a").backlog().waiting_items <= i or spool.fresh:
+                await asyncio.sleep(0.002)
+        assert await spool.read(item.seq) == item
+    assert (spool.dropped_items, spool.fresh_bytes) == (0, 0)
+    await spool.close()
