@@ -29,13 +29,15 @@ class Who:
     """Somebody who was let in.
 
     `role`: `owner` of the server, `member` with cameras of their own, `viewer` of cameras that were shown to
-    them, `guest` by a join link (account 0, sees every camera). `manage` and `camera` narrow it for API tokens.
+    them, `guest` by a join link (account 0, sees every camera). `manage` and `camera` narrow it for API tokens,
+    which end at `until_ns`.
     """
 
     account: int
     role: str
     manage: bool = True
     camera: str = ""
+    until_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,16 +28,21 @@ class Tokens:
     async def load(self) -> None:
         self._tokens = {t.hash: t for t in await self._index.read(lambda rows: rows.tokens.find())}
 
-    async def create(self, account: int, name: str, scope: str, camera: str, life_s: float) -> tuple[Token, str]:
+    async def create(self, who: Who, name: str, scope: str, camera: str, life_s: float) -> tuple[Token, str]:
         """The token's row and the token itself, which is nowhere else.
 
-        Raises ValueError when there are too many, or when the camera is gone.
+        Raises PermissionError where it would outlive the token that asks for it, ValueError when there are too many, or
+        when the camera is gone.
         """
-        if len(self.of(account)) >= MAX_TOKENS:
+        now = self._clock.wall_ns()
+        end_ns = now + round(life_s * 1e9)
+        if who.until_ns is not None and end_ns > who.until_ns:
+            left_s = max(0, who.until_ns - now) // 10**9
+            raise PermissionError(f"a token may not make one that outlives it: life_s may be {left_s} at most")
+        if len(self.of(who.account)) >= MAX_TOKENS:
             raise ValueError("there are too many tokens; delete some")
         secret = PREFIX + secrets.token_urlsafe(32)
-        now = self._clock.wall_ns()
-        row = Token(sha(secret), account, name, scope, camera, now, now + round(life_s * 1e9))
+        row = Token(sha(secret), who.account, name, scope, camera, now, end_ns)
 
         def run(rows: Rows) -> Token:
             if camera and rows.cameras.get(name=camera) is None:
@@ -69,4 +74,6 @@ class Tokens:
         if token is None or token.expires_ns <= self._clock.wall_ns():
             return None
         account = self._accounts.get(token.account)
-        return Who(account.id, account.role, token.scope == "manage", token.camera) if account else None
+        if account is None:
+            return None
+        return Who(account.id, account.role, token.scope == "manage", token.camera, token.expires_ns)

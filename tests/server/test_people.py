@@ -106,6 +106,21 @@ async def test_tokens_are_narrow_and_end(start: Start) -> None:
             await program.ask("DELETE", "/api/v1/cameras/yard", 204)
 
 
+async def test_a_token_makes_none_that_outlives_it(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna:
+        asked = {"name": "day", "scope": "manage", "life_s": 86400}
+        made = await anna.ask("POST", "/api/v1/tokens", 201, json=asked)
+        async with person(server, made["token"]) as program:
+            for longer in ({}, {"life_s": 86400}, {"life_s": 3e8}):
+                body = {"name": "longer", **longer}
+                async with program.http.post(program.base + "/api/v1/tokens", json=body) as answer:
+                    assert answer.status == 403 and "outlives it" in (await answer.json(content_type=None))["detail"]
+            within = await program.ask("POST", "/api/v1/tokens", 201, json={"name": "within", "life_s": 86000})
+            assert within["expires_ms"] < made["expires_ms"]
+        assert len((await anna.ask("GET", "/api/v1/tokens"))["tokens"]) == 2
+
+
 async def test_a_token_is_a_password_for_programs_that_know_only_those(start: Start) -> None:
     server = await start()
     async with owner(server) as anna, person(server) as program:

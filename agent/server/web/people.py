@@ -116,8 +116,10 @@ class People:
                 raise web.HTTPNotFound(text="no such camera")
         try:
             token, secret = await self._tokens.create(
-                who.account, wanted.name, wanted.scope, wanted.camera or "", wanted.life_s
+                who, wanted.name, wanted.scope, wanted.camera or "", wanted.life_s
             )
+        except PermissionError as e:
+            raise web.HTTPForbidden(text=str(e)) from None
         except ValueError as e:
             raise web.HTTPConflict(text=str(e)) from None
         return web.json_response(token.as_json() | {"token": secret}, status=201)
