@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from agent.server.index import UnavailableError
 from agent.server.ingest.pull import source_of
 from agent.server.news import News
 from agent.server.shares import Shares
+from agent.server.tls import Tls
 from agent.systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,15 @@ class Store:
             code = await Pairing(self.archive.index, clock).create(keys.name)
         except ValueError as e:
             raise UsageError(f"{keys.name}: {e}") from None
-        return handover(keys, self.base(), self.settings.ftp_at, code, view)
+        return handover(keys, self.base(), self.settings.ftp_at, code, view, self._pin())
+
+    def _pin(self) -> str | None:
+        """By which curl knows the server, if nobody certifies it. What is wrong with its files it says itself."""
+        if self.settings.tls_cert is None or self.settings.tls_key is None:
+            return None
+        with suppress(UsageError):
+            return Tls(self.settings.tls_cert, self.settings.tls_key).pin(self.base(), self.settings.port)
+        return None
 
     def base(self) -> str:
         """The server's address as far as it is known here."""

@@ -306,6 +306,7 @@ class CameraServer:
                 clock,
                 base=base,
                 ftp_port=lambda: self.ftp_port or (self.port if self.settings.ftp else None),
+                pin=lambda base: self._tls.pin(base, self.port) if self._tls else None,
             ),
             People(self._accounts, self._cameras, self._tokens, base=base, log_out=people, throttle=Throttle(clock)),
             Sharing(shares, self._cameras, catalog, self._streams, films, clock, pages.page),

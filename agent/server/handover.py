@@ -40,23 +40,28 @@ class Handover(TypedDict):
     lines: dict[str, str]
 
 
-def handover(keys: Keys, base: str, ftp_port: int | None, pairing: str, view: str) -> Handover:
-    """`base`: the server's address as devices reach it (`http://host:port`); `pairing`, `view`: code and path."""
+def handover(keys: Keys, base: str, ftp_port: int | None, pairing: str, view: str, pin: str | None = None) -> Handover:
+    """`base`: the server's address as devices reach it (`http://host:port`); `pairing`, `view`: code and path.
+
+    `pin`: by which curl knows the server, where nobody certifies it.
+    """
     parts = urlsplit(base)
     host, scheme = parts.hostname or "localhost", "wss" if parts.scheme == "https" else "ws"
     camera = f"/v1/cam/{keys.name}"
     upload, mjpeg = f"{base}{camera}/picture/", f"{base}{camera}/mjpeg"
     login = f"{keys.login}:{keys.password}"
+    curl = f"curl -k --pinnedpubkey {pin}" if pin else "curl"  # the key decides; -k: nobody else is asked
     lines = {
         "agent": f"camera-agent run --source SOURCE --name {keys.name} --to {scheme}://:{keys.token}@{parts.netloc}",
         "pair": f"camera-agent pair {pairing}@{base}",
-        "curl": f"curl -u {login} -T picture.jpg {upload}",
+        "curl": f"{curl} -u {login} -T picture.jpg {upload}",
         "ffmpeg": f"ffmpeg -i SOURCE -f mpjpeg -method POST {_with_login(base, login)}{camera}/mjpeg",
     }
     ftp: FtpPoint | None = None
     if ftp_port is not None:
         ftp = {"host": host, "port": ftp_port, "user": keys.login, "password": keys.password}
-        lines["ftp"] = f"curl -T picture.jpg ftp://{login}@{f'[{host}]' if ':' in host else host}:{ftp_port}/"
+        curl += " --ssl-reqd" if pin else ""
+        lines["ftp"] = f"{curl} -T picture.jpg ftp://{login}@{f'[{host}]' if ':' in host else host}:{ftp_port}/"
     return {
         "name": keys.name,
         "token": keys.token,

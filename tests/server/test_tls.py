@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import json
 import shutil
 import ssl
+import subprocess
 from pathlib import Path
 
 import aiohttp
 import pytest
 from playwright.async_api import async_playwright
 
+from agent.frame import ItemType
 from agent.server.app import CameraServer
 from agent.server.handover import Pairing
+from agent.server.tls import Tls
 from tests.e2e.product import COMMAND, command
 from tests.server.conftest import Start
 from tests.server.pictures import frame
@@ -135,3 +141,55 @@ async def test_files_that_cannot_be_used_end_the_command(tmp_path: Path, files: 
         async with asyncio.timeout(60):
             said = (await process.communicate())[0].decode()
         assert process.returncode == 78 and named in said and "Traceback" not in said, said
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="NO curl: the lines to paste are NOT tested")
+async def test_the_lines_to_paste_reach_this_server_and_no_other(
+    start: Start, files: tuple[str, str], tmp_path: Path
+) -> None:
+    server = await start(tls_cert=files[0], tls_key=files[1], ftp=True)
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(frame(1).data)
+    (tmp_path / "server.yaml").write_text(
+        f"server: {{port: {server.port}, store: '{server.settings.store}', tls_cert: '{files[0]}', "
+        f"tls_key: '{files[1]}', ftp: true}}\n"
+    )
+    said = await command("virtual", "add", "porch", "--json", "-c", str(tmp_path / "server.yaml"))
+    lines = json.loads(said.text())["lines"]
+    while server._cameras.get("porch") is None:
+        await asyncio.sleep(0.05)
+    for way in ("curl", "ftp"):
+        before = await stored(server)
+        assert await pasted(lines[way], tmp_path) == 0
+        assert await stored(server) == before + 1
+    foreign = certificate(tmp_path / "other")
+    other = await start(store="other", tls_cert=foreign[0], tls_key=foreign[1], ftp=True)
+    for way in ("curl", "ftp"):
+        to_another = lines[way].replace(f":{server.port}/", f":{other.port}/")
+        assert await pasted(to_another, tmp_path) == 90, "the key is not the one that is expected"
+
+
+async def stored(server: CameraServer) -> int:
+    assert server._archive is not None
+    return (await server._archive.index.read(lambda rows: rows.items.used(type=ItemType.CLIP)))[0]
+
+
+async def pasted(line: str, folder: Path) -> int:
+    """The exit code of a line in a shell."""
+    process = await asyncio.create_subprocess_shell(
+        line.replace("curl ", "curl -sS --fail -m 20 ", 1), cwd=folder, stderr=asyncio.subprocess.STDOUT
+    )
+    return await process.wait()
+
+
+async def test_who_is_certified_needs_no_pin(files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = Tls(*files)
+    key = ("openssl", "x509", "-in", files[0], "-pubkey", "-noout")
+    pem = subprocess.run(key, check=True, capture_output=True).stdout
+    der = ("openssl", "pkey", "-pubin", "-outform", "der")
+    digest = hashlib.sha256(subprocess.run(der, check=True, capture_output=True, input=pem).stdout).digest()
+    assert tls.pin("https://127.0.0.1:8088", 8088) == f"sha256//{base64.b64encode(digest).decode()}"
+    assert tls.pin("https://cameras.example.org", 8088) is None, "a proxy with a key of its own"
+    monkeypatch.setenv("SSL_CERT_FILE", files[0])
+    assert tls.pin("https://127.0.0.1:8088", 8088) is None
+    assert tls.pin("https://10.0.0.1:8088", 8088) is not None, "it is not certified under that address"

@@ -27,7 +27,10 @@ VIEW_S = 86400.0
 
 
 class Manage:
-    """`base(request)` is the server's address as the asker reached it; `ftp_port` None: no FTP here."""
+    """`base(request)` is the server's address as the asker reached it; `ftp_port` None: no FTP here.
+
+    `pin(address)`: by which curl knows the server there, if nobody certifies it.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Manage:
         *,
         base: Callable[[web.Request], str],
         ftp_port: Callable[[], int | None],
+        pin: Callable[[str], str | None],
     ) -> None:
         self._api = api
         self._cameras = cameras
@@ -53,6 +57,7 @@ class Manage:
         self._clock = clock
         self._base = base
         self._ftp_port = ftp_port
+        self._pin = pin
         self._throttle = Throttle(clock)
 
     def add_to(self, routes: Routes) -> None:
@@ -95,7 +100,8 @@ class Manage:
             raise web.HTTPConflict(text=str(e)) from None
 
     def _handover(self, request: web.Request, keys: Keys, code: str, view: str) -> web.Response:
-        answer = handover(keys, self._base(request), self._ftp_port(), code, view)
+        base = self._base(request)
+        answer = handover(keys, base, self._ftp_port(), code, view, self._pin(base))
         return web.json_response(answer, status=201, headers={"Location": f"{ROOT}/cameras/{keys.name}"})
 
     def _settings(self, request: web.Request, wanted: shapes.NewCamera, now: str | None = None) -> CameraSettings:
