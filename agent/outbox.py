@@ -207,11 +207,15 @@ class MemoryOutbox:
 
     def ack(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
         top = self.next_seq - 1
-        self._acked.update((max(first, 1), min(last, top)) for first, last in ((1, upto), *have))
-        gone = [s for s in self._items if s in self._acked]
-        for seq in gone:
-            self._forget(seq)
-        self.acked_items += len(gone)
+        told = [(max(first, 1), min(last, top)) for first, last in ((1, upto), *have)]
+        news = [range(a, b + 1) for first, last in told for a, b in self._acked.holes(first, last)]
+        self._acked.update(told)
+        for new in news:
+            # Never through all that waits for each of many: a long backlog is acknowledged item by item.
+            gone = [s for s in (new if len(new) < len(self._items) else self._items) if s in new and s in self._items]
+            for seq in gone:
+                self._forget(seq)
+            self.acked_items += len(gone)
 
     def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
         had, self._acked = self._acked, Ranges()

@@ -2,6 +2,9 @@
 
 import asyncio
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agent.frame import ItemType, Worth
 from agent.outbox import MAX_GAPS, MemoryOutbox
 
@@ -22,6 +25,19 @@ async def test_items_wait_until_acknowledged() -> None:
     outbox.ack(3)
     await outbox.drained()
     assert (outbox.bytes, outbox.acked_items) == (0, 3)
+
+
+@given(st.lists(st.tuples(st.integers(-1, 45), st.lists(st.tuples(st.integers(-2, 50), st.integers(-2, 50))))))
+def test_what_was_acknowledged_is_gone_in_whatever_order_it_was_told(
+    told: list[tuple[int, list[tuple[int, int]]]],
+) -> None:
+    outbox, left = MemoryOutbox("porch"), set(range(1, 41))
+    fill(outbox, 40)
+    for upto, have in told:
+        outbox.ack(upto, have)
+        left -= set(range(1, upto + 1)).union(*(range(first, last + 1) for first, last in have))
+        assert (len(outbox), outbox.bytes, outbox.acked_items) == (len(left), 100 * len(left), 40 - len(left))
+        assert outbox.backlog().oldest_wall_ns == (min(left) - 1 if left else None)
 
 
 async def test_a_session_hands_each_out_once_and_waits_for_what_is_not_there_yet() -> None:
