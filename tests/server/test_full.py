@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +18,8 @@ from agent.server.archive import Archive, Outcome
 from agent.server.fsck import check
 from agent.server.index.rows import CameraRow
 from agent.server.sqlite import SqliteIndex
+from tests.server.conftest import Start
+from tests.server.people import basic, owner
 from tests.server.pictures import item, jpeg
 from tests.server.test_http_ingest import Client, big
 
@@ -117,3 +120,23 @@ async def test_a_full_store_answers_507_before_it_reads_and_serves_what_it_has(
     server._archive.min_free_bytes = reserve
     assert (await client.put(2, jpeg(2)))[0] == 201
     assert (await client.patch(4, whole, 0, 3000))[0] == 201
+
+
+async def test_an_event_can_be_deleted_where_nothing_fits_any_more(small_disk: Path, start: Start) -> None:
+    server = await start(store=str(small_disk / "store"))
+    async with owner(server) as who:
+        made = await who.add("porch", pause_s=1)
+        login = basic(made["login"], made["password"])
+        await who.ask("PUT", "/v1/cam/porch/picture", 201, data=jpeg(1) + bytes(60_000), headers=login)
+        event = {"state": "open"}
+        while event["state"] != "closed":
+            await asyncio.sleep(0.1)
+            [event] = (await who.ask("GET", "/api/v1/events"))["events"]
+        with open(small_disk / "others", "wb", buffering=0) as others, suppress(OSError):
+            while True:
+                others.write(bytes(4096))
+        await who.ask("PUT", "/v1/cam/porch/picture", 507, data=jpeg(2), headers=login)
+        await who.ask("DELETE", f"/api/v1/events/{event['id']}", 204)
+        await who.ask("DELETE", f"/api/v1/events/{event['id']}", 404)
+        assert (await who.ask("GET", "/api/v1/events"))["events"] == []
+        assert server._archive is not None and check(server._archive.root).ok
