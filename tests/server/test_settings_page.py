@@ -82,10 +82,12 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         assert (porch.settings.retention_days, porch.settings.quota_bytes) == (3, 500_000_000)
         assert abs((porch.settings.ends_ns or 0) - ends_ns) < 60e9, "what was not touched stays"
         await page.get_by_placeholder("my script").fill("my script")
+        await page.locator("#new-token").get_by_label("At").select_option("porch")
         await page.get_by_role("button", name="Make").click()
         token = await page.locator("#token-made code").inner_text()
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as http:
             assert (await http.get(server.urls()[0] + "api/v1/cameras/porch")).status == 200
+        await page.get_by_text("may look at porch · until").wait_for()
         await page.get_by_role("button", name="Invite somebody").click()
         link = await page.locator("#invited code").inner_text()
         await stranger.goto(link)

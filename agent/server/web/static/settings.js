@@ -84,8 +84,16 @@ async function invite(body, where) {
   $(where).replaceChildren(el("p", {}, "This link makes one account, within three days:"), line(url));
 }
 
+/** The cameras that a token may be for. */
+function choices(all) {
+  const { camera } = $("new-token").elements, chosen = camera.value;
+  camera.replaceChildren(el("option", { value: "" }, "all cameras"),
+    ...all.map((c) => el("option", { value: c.name, selected: c.name === chosen }, c.name)));
+}
+
 async function cameras() {
   const { cameras: all } = await api("/cameras");
+  choices(all);
   fill("cameras-list", await Promise.all(all.filter((c) => c.mine).map(cameraRow)), "None yet. Add one above; it takes a second.");
 }
 
@@ -109,7 +117,8 @@ async function people() {
 }
 
 async function tokens() {
-  const { tokens: all } = await api("/tokens");
+  const [{ tokens: all }, { cameras: seen }] = await Promise.all([api("/tokens"), api("/cameras")]);
+  choices(seen);
   fill("tokens-list", all.map((t) => row(t.name,
     [el("span", { class: "muted" }, `${t.scope === "read" ? "may look" : "may do everything"}${t.camera ? ` at ${t.camera}` : ""} · until ${when(t.expires_ms)}`)],
     button("Revoke", async () => { await api(`/tokens/${t.id}`, { method: "DELETE" }); await tokens(); }))),
@@ -142,7 +151,7 @@ $("new-camera").addEventListener("submit", attempt(async (e) => {
 }));
 $("new-token").addEventListener("submit", attempt(async (e) => {
   const form = e.target, data = new FormData(form);
-  const body = { name: data.get("name"), scope: data.get("scope"), life_s: Number(data.get("life")) };
+  const body = { name: data.get("name"), scope: data.get("scope"), camera: data.get("camera") || null, life_s: Number(data.get("life")) };
   const { token } = await api("/tokens", sent("POST", body));
   form.reset();
   $("token-made").replaceChildren(el("p", {}, "It is shown only now:"), line(token));
