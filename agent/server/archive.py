@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
-from itertools import takewhile
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from agent.server.digest import Contents, inspect, text
 from agent.server.erasure import Erasure
 from agent.server.eventlog import note_item
 from agent.server.index import DamagedError, OpenIndex, Rows, UnavailableError
-from agent.server.index.rows import Dropped, ItemRow
+from agent.server.index.rows import Dropped, ItemRow, Span
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ class Archive:
         self.full = asyncio.Event()
         self.on_item: OnItem | None = None
         self.ballast = Ballast(root)
+        self._temporary = map(f"{root}/{INCOMING}/{secrets.token_hex(8)}-{{}}".format, count())
         try:
             self.ballast.drop_if_full()
             (root / "items").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -173,7 +174,7 @@ class Archive:
             # Of a range of which some was stored, just the rest is missing.
             for a, b in ledger.unsettled(rows, camera, spool, first, last):
                 rows.dropped.put(Dropped(camera, spool, a, b, text(why), now))
-            ledger.settle(rows, camera, spool, first, last)
+            ledger.settle(rows, camera, spool, first, last, ledger.near(rows, camera, spool, first, last))
 
         await self.index.write(run)
 
@@ -203,7 +204,8 @@ class Archive:
             return Outcome.DIGEST
         if not _known(rows, item.camera):
             return Outcome.GONE
-        if (same := _same(rows, item)) is not None:
+        near = ledger.near(rows, item.camera, item.spool, item.seq, item.seq)
+        if ledger.holds(near, item.seq) and (same := _same(rows, item)) is not None:
             return Outcome.DUPLICATE if same else Outcome.CONFLICT
         try:
             contents = inspect(item)
@@ -213,11 +215,14 @@ class Archive:
         if not self.room(len(item.payload)):
             return Outcome.FULL
         self._write_file(rows, item)
-        self.enter(rows, item, contents, self._clock.wall_ns())
+        self.enter(rows, item, contents, self._clock.wall_ns(), near)
         return Outcome.STORED
 
-    def enter(self, rows: Rows, item: Item, contents: Contents, now: int) -> None:
-        """The rows of an item whose file is there, and of what follows from it: all in the caller's transaction."""
+    def enter(self, rows: Rows, item: Item, contents: Contents, now: int, near: list[Span]) -> None:
+        """The rows of an item whose file is there, and of what follows from it: all in the caller's transaction.
+
+        `near`: what `ledger.near` says of its number.
+        """
         key = (item.camera, item.spool, item.seq)
         row = ItemRow(*key, item.type, item.event, item.wall_ns, now, item.sha256, len(item.payload))
         if contents.frames and contents.frames[0].codec is not Codec.JPEG:
@@ -230,7 +235,7 @@ class Archive:
                 key_index=first.index - first.gop,
             )
         rows.items.add(row)
-        ledger.settle(rows, item.camera, item.spool, item.seq, item.seq)
+        ledger.settle(rows, item.camera, item.spool, item.seq, item.seq, near)
         if item.event:
             note_item(rows, item, contents, now)
             if self.on_item is not None:
@@ -239,7 +244,7 @@ class Archive:
     def _write_file(self, rows: Rows, item: Item) -> None:
         folder = self._folder(item.camera, item.spool, item.seq)
         path = f"{folder}/{item.seq}.{SUFFIX[item.type]}"
-        temporary = f"{self.root}/{INCOMING}/{secrets.token_hex(8)}"
+        temporary = next(self._temporary)
         try:
             self._write(temporary, item.payload)
             try:
@@ -320,13 +325,11 @@ def unusable(root: Path, e: UnavailableError) -> UsageError:
 
 
 def _known(rows: Rows, camera: str) -> bool:
-    return rows.cameras.get(name=camera) is not None
+    return rows.cameras.count(name=camera) > 0
 
 
 def _same(rows: Rows, item: Item) -> bool | None:
     """Whether what was stored under the item's number had its content; None when nothing was."""
-    if not ledger.settled(rows, item.camera, item.spool, item.seq):
-        return None
     there = rows.items.get(camera=item.camera, spool=item.spool, seq=item.seq)
     if there is not None:
         return there.sha256 == item.sha256

@@ -9,22 +9,29 @@ MAX_SEQ = 2**63 - 2
 MAX_RANGES = 1000
 
 
-def settle(rows: Rows, camera: str, spool: str, first: int, last: int) -> None:
-    """Add the closed range to the spool's ranges, joined with those that it touches."""
-    touched = rows.settled.find(camera=camera, spool=spool, first=Below(last + 2), last=From(first - 1))
-    if any(s.first <= first and last <= s.last for s in touched):
+def near(rows: Rows, camera: str, spool: str, first: int, last: int) -> list[Span]:
+    """The spool's ranges that hold some of these numbers, or end beside them."""
+    below = min(last + 2, MAX_SEQ + 1)
+    return rows.settled.find(camera=camera, spool=spool, first=Below(below), last=From(first - 1))
+
+
+def holds(near: list[Span], seq: int) -> bool:
+    """Whether the number is settled: of one that is not, nothing was ever stored."""
+    return any(s.first <= seq <= s.last for s in near)
+
+
+def settle(rows: Rows, camera: str, spool: str, first: int, last: int, near: list[Span]) -> None:
+    """Add the closed range to the spool's ranges, joined with those that are `near` it."""
+    if any(s.first <= first and last <= s.last for s in near):
         return
-    for span in touched:
-        first, last = min(first, span.first), max(last, span.last)
-    for span in touched:
+    first, last = min([first, *(s.first for s in near)]), max([last, *(s.last for s in near)])
+    for span in near:
         if span.first != first:
             rows.settled.remove(camera=camera, spool=spool, first=span.first)
-    rows.settled.put(Span(camera, spool, first, last))
-
-
-def settled(rows: Rows, camera: str, spool: str, seq: int) -> bool:
-    """Whether the number is: of one that is not, nothing was ever stored."""
-    return rows.settled.get(camera=camera, spool=spool, first=Below(seq + 1), last=From(seq)) is not None
+    if near and near[0].first == first:
+        rows.settled.change(near[0], last=last)
+    else:
+        rows.settled.add(Span(camera, spool, first, last))
 
 
 def unsettled(rows: Rows, camera: str, spool: str, first: int, last: int) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.errors import UsageError
 from agent.exits import CANNOT_WRITE
 from agent.frame import Item, ItemType
-from agent.server import sqlite
+from agent.server import ledger, sqlite
 from agent.server.archive import NAME, SPOOL, SUFFIX, Archive, unusable
 from agent.server.digest import Contents, inspect, number
 from agent.server.index import Rows, UnavailableError
@@ -109,7 +109,8 @@ def _told(item: Item, contents: Contents, event: int) -> Item:
 async def _enter(archive: Archive, batch: list[tuple[Item, Contents, int]]) -> int:
     def run(rows: Rows) -> None:
         for item, contents, stored_ns in batch:
-            archive.enter(rows, item, contents, stored_ns)
+            near = ledger.near(rows, item.camera, item.spool, item.seq, item.seq)
+            archive.enter(rows, item, contents, stored_ns, near)
 
     await archive.index.write(run)
     return len(batch)

@@ -12,12 +12,18 @@ from typing import Any
 def ack_early() -> None:
     """The server answers before the item is anywhere."""
     from agent.server.archive import Archive, Outcome
-    from agent.server.ledger import settle
+    from agent.server.index import Rows
+    from agent.server.ledger import near, settle
 
     ingest = Archive.ingest
 
     async def early(self: Archive, item: Any) -> Outcome:
-        await self.index.write(lambda rows: settle(rows, item.camera, item.spool, item.seq, item.seq))
+        number = (item.camera, item.spool, item.seq, item.seq)
+
+        def settled(rows: Rows) -> None:
+            settle(rows, *number, near(rows, *number))
+
+        await self.index.write(settled)
         asyncio.get_running_loop().call_later(0.3, lambda: asyncio.ensure_future(ingest(self, item)))
         return Outcome.STORED
 

@@ -20,6 +20,12 @@ SIGNS: dict[type, str] = {
     OneOf: " IN (SELECT value FROM json_each(?))",
     NoneOf: " NOT IN (SELECT value FROM json_each(?))",
 }
+BOUND: dict[type, Callable[[Any], Any]] = {
+    Below: attrgetter("value"),
+    From: attrgetter("value"),
+    OneOf: lambda match: json.dumps(match.values),
+    NoneOf: lambda match: json.dumps(match.values),
+}
 WITH_EVENTS = " LEFT JOIN events e ON e.camera=items.camera AND e.spool=items.spool AND e.number=items.event"
 WORTH = "CASE WHEN items.type=? THEN 0 WHEN items.type=? AND items.wall_ns > e.at_ns + ? THEN 1 ELSE 2 END"
 KINDS: dict[str, Callable[[Any], Any]] = {"type": ItemType, "codec": Codec, "kept": bool}
@@ -105,7 +111,7 @@ class SqliteTable(Generic[R]):
         shape = (head, tail, *where, *map(type, values))
         known = self._asked.get(shape)
         if known is None:
-            plain = not any(isinstance(m, Below | From | OneOf | NoneOf) for m in values)
+            plain = not any(type(m) in BOUND for m in values)
             known = self._asked[shape] = (f"{head} WHERE {self._conditions(where)}{tail}", plain)
         sql, plain = known
         return self._conn.execute(sql, (*(values if plain else map(_bound, values)), *more))
@@ -174,6 +180,5 @@ def _updated(name: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
 
 
 def _bound(match: Match) -> Any:
-    if isinstance(match, Below | From):
-        return match.value
-    return json.dumps(match.values) if isinstance(match, OneOf | NoneOf) else match
+    bound = BOUND.get(type(match))
+    return match if bound is None else bound(match)
