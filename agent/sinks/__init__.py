@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import parse_qsl
 
 from agent.errors import ConfigError
 from agent.hub import Hub
@@ -63,11 +64,21 @@ KINDS: dict[str, Kind] = {
 }
 
 SCHEMES = {"ws": "websocket", "wss": "websocket", "http": "http", "https": "http", "ftp": "ftp"}
+TLS = ("explicit", "none")
 
 
 def from_url(url: str) -> Sink:
-    """The sink that an address alone tells: a camera server, an FTP server or a directory. Raises ConfigError."""
+    """The sink that an address alone tells: a camera server, an FTP server or a directory. Raises ConfigError.
+
+    An FTP server without TLS is told by `?tls=none`.
+    """
     kind = SCHEMES.get(url.partition("://")[0].lower())
+    if kind == "ftp":
+        url, _, query = url.partition("?")
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        if query and (list(options) != ["tls"] or options["tls"] not in TLS):
+            raise ConfigError(f"behind the ? of an ftp address stands nothing but tls={' or tls='.join(TLS)}")
+        return KINDS[kind].load()(url=url, **options)  # type: ignore[call-arg]
     if kind is not None:
         return KINDS[kind].load()(url=url)  # type: ignore[call-arg]
     if url.startswith(("/", "./", "~/")):

@@ -43,6 +43,8 @@ class FtpSink:
 
     def __post_init__(self) -> None:
         check_scheme(self.url, "ftp")
+        if "?" in self.url:
+            raise ConfigError("url: expected no '?' in it ('tls' is a key of its own, a '?' in a folder is %3F)")
         self.rules()
         if not 1 <= self.timeout_s <= 600:
             raise ConfigError("timeout_s must be 1 to 600")

@@ -125,7 +125,8 @@ class FtpSession:
         try:
             ftp.auth()
         except ftplib.error_perm:
-            raise PermanentError(f"{self._place.label}: the server has no TLS; 'tls: none' would do without") from None
+            hint = "'tls: none' (in an address '?tls=none') would do without, and show the password"
+            raise PermanentError(f"{self._place.label}: the server has no TLS; {hint}") from None
 
     def _put(self, path: str, body: Body) -> None:
         self._make(path.rpartition("/")[0])

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from agent.errors import PermanentError, TransientError
+from agent.errors import ConfigError, PermanentError, TransientError
 from agent.media.avi import read_index
 from agent.outbox import MemoryOutbox
+from agent.sinks import from_url
 from agent.sinks.ftp import FtpSink
 from tests.server.pictures import put_event
 from tests.sinks.ftpservers import PASSWORD, USER, FTPHandler, FtpServer, proftpd, pyftpd, vsftpd
@@ -121,6 +122,24 @@ async def test_a_server_without_tls_is_not_told_the_password(home: Path) -> None
         error = await ended(server, event(), tls="explicit")
     assert isinstance(error, PermanentError) and "has no TLS" in str(error)
     assert told == ["AUTH TLS", "QUIT"]
+
+
+async def test_an_address_alone_can_do_without_tls(home: Path) -> None:
+    with pyftpd(home) as server:
+        address = server.url.replace("://", f"://{USER}:{PASSWORD}@")
+        async with running(from_url(address), event()) as run:
+            assert "in an address '?tls=none'" in str(await run.ended())
+        async with running(from_url(f"{address}?tls=none"), event()) as run:
+            await run.drained()
+    assert list(home.rglob("*.avi"))
+
+
+@pytest.mark.parametrize("query", ["tls=maybe", "tls", "ssl=none", "tls=none&active=yes"])
+def test_what_else_stands_behind_an_address_is_refused(query: str) -> None:
+    with pytest.raises(ConfigError, match="behind the \\? of an ftp address stands nothing but tls="):
+        from_url(f"ftp://user:word@nas/folder?{query}")
+    with pytest.raises(ConfigError, match="'tls' is a key of its own"):
+        FtpSink(url=f"ftp://nas/folder?{query}")
 
 
 async def test_a_server_that_renames_nothing_gets_the_files_directly(home: Path) -> None:
