@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from agent.sinks import Feed, naming
 from agent.sinks.binder import File, FileRules
 from agent.sinks.filing import deliver
 from agent.sinks.threads import finished
+from agent.threads import Threads
 
 _LATER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.EINTR, errno.ETIMEDOUT)
 
@@ -40,24 +42,39 @@ class DiskSink:
         return self.folder
 
     async def run(self, feed: Feed) -> None:
-        root = Path(self.folder).expanduser()
+        root, left = Path(self.folder).expanduser(), threading.Event()
+        with Threads(1, "disk") as thread:  # a share whose server is gone holds whoever touches it
+
+            async def put(file: File) -> None:
+                await finished(self._write, root, file, left, executor=thread, abort=left.set)
+
+            await finished(self._look, root, executor=thread, abort=left.set)
+            feed.up()
+            await deliver(feed, self.rules(), put)
+
+    def _look(self, root: Path) -> None:
         if not os.path.isdir(root) or not os.access(root, os.W_OK | os.X_OK):
             why = "cannot be written to" if root.is_dir() else "there is no such directory; it has to be made first"
             raise PermanentError(f"{self.folder}: {why}", CANNOT_WRITE)
-        feed.up()
-        await deliver(feed, self.rules(), lambda file: finished(self._write, root, file))
 
-    def _write(self, root: Path, file: File) -> None:
-        """Whole and durable under its name, or not there: written beside, synced, renamed, the name synced."""
+    def _write(self, root: Path, file: File, left: threading.Event) -> None:
+        """Whole and durable under its name, or not there: written beside, synced, renamed, the name synced.
+
+        When it was `left` behind, its body may be gone, and another run may write the same: it ends where it is.
+        """
         path = root / file.path
         part = path.with_name(path.name + ".part")
         try:
             made = _make_folders(root, path.parent)
             with open(part, "wb") as out:
                 for block in file.body.blocks():
+                    if left.is_set():
+                        return
                     out.write(block)
                 out.flush()
                 os.fsync(out.fileno())
+            if left.is_set():
+                return
             os.replace(part, path)
             for folder in (*made, path.parent):
                 _sync(folder)

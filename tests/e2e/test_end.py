@@ -1,6 +1,7 @@
 """SIGTERM is an end soon, whatever a camera or a server far away keeps the program waiting for."""
 
 import asyncio
+import os
 import shlex
 import signal
 import socket
@@ -48,6 +49,22 @@ async def test_while_a_server_is_being_connected(full_port: int, to: str) -> Non
         await agent.said("→")
         await asyncio.sleep(2)
         assert await agent.end(timeout_s=SOON_S) == 0
+
+
+async def test_while_a_disk_takes_nothing(tmp_path: Path) -> None:
+    """As on a share whose server is gone: opening a pipe that nobody reads from hangs."""
+    folder, file = tmp_path / "share", tmp_path / "c.yaml"
+    folder.mkdir()
+    os.mkfifo(folder / "1.jpg.part")
+    os.mkfifo(folder / "1.json.part")
+    sink = f"{{type: disk, folder: {folder}, path: '{{event}}.jpg'}}"
+    file.write_text(f"cameras: {{porch: {{source: {{type: demo}}}}}}\nsinks: [{sink}]\n")
+    async with running("run", "-c", str(file)) as agent:
+        await agent.said("event 1 begins")
+        await asyncio.sleep(1)
+        assert await agent.end(timeout_s=SOON_S) == 0
+    assert "Traceback" not in agent.text()
+    assert sorted(f.name for f in folder.iterdir()) == ["1.jpg.part", "1.json.part"]
 
 
 @pytest.mark.parametrize("command", ["check", "snapshot"])
