@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READY_S = 10.0
+TRIM_S = 60.0  # what is given back to the system is asked of it again, page by page
 GONE_S = 5.0  # how often a disposable agent looks whether its camera still exists: each look wakes the process
 MIB = 1024 * 1024
 
@@ -280,10 +281,14 @@ class Agent:
         give_back()
         period = self.notifier.watchdog_s or 10.0
         pulse = Pulse(self.pipelines, {c.name: sources.silence_s(c.source) for c in self.config.cameras})
+        trimmed_s = time.monotonic()
         while True:
-            trim()
+            now_s = time.monotonic()
+            if now_s - trimmed_s >= TRIM_S:
+                trim()
+                trimmed_s = now_s
             self.notifier.status(self.status())
-            if pulse.beats(time.monotonic()):
+            if pulse.beats(now_s):
                 self.notifier.watchdog()
             await asyncio.sleep(min(period, 10.0))
 

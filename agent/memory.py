@@ -30,7 +30,7 @@ def give_back() -> None:
 
 
 def trim() -> None:
-    """What pictures and clips left free in the middle of the heap; some ten microseconds."""
+    """What pictures and clips left free in the middle of the heap. Who needs it again pays for each page of it."""
     _call("malloc_trim", 0)
 
 
