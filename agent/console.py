@@ -129,7 +129,7 @@ class Console:
         else:
             self.say(f"{came}, {bad} of them damaged")
 
-    def goodbye(self, seconds: float, c: Counters, links: int, left: str | None, keep: bool) -> None:
+    def goodbye(self, seconds: float, c: Counters, links: int, left: str | None, keep: bool, source: str) -> None:
         self.say(
             f"ended after {span(seconds)}   {count(c.events, 'event')}, {c.frames} frames, {c.clip_bytes / 1e6:.1f} MB"
         )
@@ -140,7 +140,14 @@ class Console:
             self.say(f"NOT deleted: {left} (remove it by hand)")
         else:
             self.say(f"deleted: recordings, {count(links, 'link')} and all sessions. Nothing is left.")
-            self.say(f"again, kept:      {command()} watch --keep DIR")
+            secret = "://" in source or "@" in source
+            words = [
+                command(),
+                "watch",
+                *(["SOURCE" if secret else shlex.quote(source)] if source else []),
+                "--keep DIR",
+            ]
+            self.say(f"again, kept:      {' '.join(words)}")
 
     @contextmanager
     def keys(self, on_key: Callable[[str], None]) -> Iterator[None]:

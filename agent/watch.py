@@ -368,4 +368,5 @@ class Watch:
         if bad:
             self.console.damaged(c, looked, bad)
         if trouble is None or c.frames:
-            self.console.goodbye(seconds, c, self._links, str(self.store.path) if left else None, self.store.keep)
+            place, keep = str(self.store.path) if left else None, self.store.keep
+            self.console.goodbye(seconds, c, self._links, place, keep, self.options.source)

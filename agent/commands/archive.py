@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from agent import exits
-from agent.commands.common import run_async
+from agent.commands.common import CONFIG_FILE, run_async
 
 
 @click.group()
@@ -17,7 +17,7 @@ def archive() -> None:
     """Check a camera server's store, or make its index anew."""
 
 
-config_option = click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The server's file.")
+config_option = click.option("-c", "--config", "path", type=CONFIG_FILE, help="The server's file.")
 store_option = click.option(
     "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
 )

@@ -20,6 +20,9 @@ from agent.memory import one_heap
 
 log = logging.getLogger("agent")
 
+CONFIG_FILE = click.Path(path_type=Path, readable=False)
+"""Whether it can be read is not click's to find out (exit 2): it is a configuration that is wrong (exit 78)."""
+
 LONGEST_S = 10 * 366 * 86400.0
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from agent.commands.common import duration, run_async, size
+from agent.commands.common import CONFIG_FILE, duration, run_async, size
 
 store_option = click.option(
     "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
 )
-config_option = click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The server's file.")
+config_option = click.option("-c", "--config", "path", type=CONFIG_FILE, help="The server's file.")
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 

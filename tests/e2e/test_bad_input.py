@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -202,6 +204,19 @@ async def test_a_wrong_configuration_shows_all_its_errors(tmp_path: Path) -> Non
     for args in (("run",), ("check",), ("check", "--offline")):
         text = await refused(78, "unknown key 'urll', did you mean 'url'?", *args, "-c", str(path))
         assert "missing key 'cameras.yard.source'" in text and "unknown key 'logg', did you mean 'log'?" in text
+
+
+async def test_a_configuration_that_cannot_be_read_is_said_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("cameras: {}\n")
+    path.chmod(0)
+    may_read_all = "-dac_override,-dac_read_search"
+    lame = [shutil.which("setpriv") or "setpriv", "--bounding-set", may_read_all] if os.geteuid() == 0 else []
+    for args in (("run",), ("check",), ("server",), ("dispatch",)):
+        line = [*lame, sys.executable, "-m", "agent.cli", *args, "-c", str(path)]
+        done = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr.count("\n")) == (78, 1), done.stderr
+        assert f"{path}: Permission denied" in done.stderr
 
 
 async def test_without_a_configuration_it_says_where_one_was_looked_for(tmp_path: Path) -> None:
