@@ -180,7 +180,7 @@ async def test_slow_skips_pictures_and_keeps_those_that_come_whole(film: Path) -
 async def test_empty_part(film: Path) -> None:
     assert (await play(film, "empty-part@1+3"))[0] == PICTURES[:1] + PICTURES[4:]
     pictures, error = await play(film, "empty-part", loop=True)
-    assert not pictures and isinstance(error, TransientError) and "bad parts" in str(error)
+    assert not pictures and isinstance(error, TransientError) and "no whole picture" in str(error)
 
 
 async def test_endless_part(film: Path) -> None:

@@ -14,6 +14,20 @@ from agent.sources.rhythm import Rhythm
 _READ_BYTES = 64 * 1024
 _LINE = re.compile(rb"\r?\n?([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\n]{0,200})?\r?\n")
 _MAX_LINE_BYTES = 256
+HOPELESS = 30
+
+
+def told_of(splitter: Splitter) -> str:
+    """What came that is no picture, in words; "" for nothing."""
+    bad = splitter.bad_parts
+    came = "1 part came that is" if bad == 1 else f"{bad} parts came that are"
+    return f"{came} no whole picture: empty, cut off or no JPEG" if bad else ""
+
+
+def _hopeless(splitter: Splitter) -> None:
+    """Raises TransientError where so much came and none of it is a picture."""
+    if splitter.bad_parts >= HOPELESS and not splitter.frames:
+        raise TransientError(told_of(splitter))
 
 
 class Pictures:
@@ -43,6 +57,8 @@ class Pictures:
             self._publish(pictures)
             if want == 1 and self._rhythm.least > 1:
                 want, self.patience_s = self._rhythm.least, self._rhythm.patience_s
+        else:
+            _hopeless(self._splitter)
         if self._left is None:
             return want
         self._left -= count
@@ -93,6 +109,8 @@ class ChunkedPictures:
             raise _as_error(e) from None
         if pictures:
             self._publish(pictures)
+        else:
+            _hopeless(self._splitter)
 
 
 def _as_error(e: ValueError) -> Exception:

@@ -14,7 +14,7 @@ from agent.media.jpeg import SizeWatch, TooLarge
 from agent.media.multipart import Splitter
 from agent.schema import above, at_most
 from agent.sources import Publish
-from agent.sources.bodies import ChunkedPictures, Pictures
+from agent.sources.bodies import ChunkedPictures, Pictures, told_of
 from agent.sources.http import Body, Head
 from agent.sources.login import Login
 from agent.sources.spread import Spread
@@ -91,10 +91,12 @@ class Run:
             refuse_other_media(answer)
             connection.read(_body_of(answer.head, splitter, self.pictures))
             if await ended_or_stalled(connection.ended, lambda: self._came_ns / 1e9, self._stall_s):
-                bad = f" ({splitter.bad_parts} bad parts)" if splitter.bad_parts else ""
-                raise TransientError(f"no picture for {self._stall_s:g} s{bad}")
+                bad = told_of(splitter)
+                raise TransientError(f"no picture for {self._stall_s:g} s" + (f" ({bad})" if bad else ""))
             connection.ended.result()
             self.pictures(splitter.close())
+            if not splitter.frames and splitter.bad_parts:
+                raise TransientError(told_of(splitter))
         except TooLarge as e:
             raise self._oversized(label, e) from None
         except TransientError as e:

@@ -144,6 +144,16 @@ async def test_a_monstrous_part_neither_crashes_nor_grows(faulty: Start, fault: 
     assert peak_kib < 250 * 1024
 
 
+@pytest.mark.parametrize("fault", ["empty-part", "truncate"])
+async def test_a_camera_of_which_no_part_is_whole_is_told_of_before_a_short_watch_ends(
+    faulty: Start, fault: str
+) -> None:
+    url = f"http://{await faulty(fault)}/video.cgi"
+    says = "30 parts came that are no whole picture: empty, cut off or no JPEG"
+    text = await refused(69, says, "watch", url, "--for", "7s", "--port", "0")
+    assert f"camera-agent: {url}: {says}" in text.splitlines()[-1]
+
+
 async def test_a_taken_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as s:
         port = s.getsockname()[1]
