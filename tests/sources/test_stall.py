@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+
+import pytest
 
 from agent.sources.stall import ended_or_stalled
 
@@ -18,7 +21,8 @@ class Pictures:
         self.asked += 1
         return self.last_s
 
-    async def come(self, times: int, every_s: float) -> None:
+    async def come(self, times: int, every_s: float, after_s: float = 0.0) -> None:
+        await asyncio.sleep(after_s)
         for _ in range(times):
             self.last_s = asyncio.get_running_loop().time()
             await asyncio.sleep(every_s)
@@ -48,3 +52,17 @@ async def test_an_end_is_no_stall() -> None:
     ended = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.05, ended.set_result, None)
     assert not await ended_or_stalled(ended, Pictures().came_s, 30)
+
+
+@pytest.mark.parametrize("held_s", [0.42, 0.9])
+async def test_what_came_while_the_loop_did_not_run_is_no_stall(held_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    pictures = Pictures()
+    waiting = asyncio.create_task(ended_or_stalled(loop.create_future(), pictures.came_s, 0.5))
+    await asyncio.sleep(0.1)
+    pictures.last_s = loop.time()
+    coming = loop.create_task(pictures.come(20, 0.02, after_s=0.02))  # which begins when the loop runs again
+    time.sleep(held_s)
+    await coming
+    assert not waiting.done()
+    assert await waiting
