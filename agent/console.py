@@ -141,13 +141,8 @@ class Console:
         else:
             self.say(f"deleted: recordings, {count(links, 'link')} and all sessions. Nothing is left.")
             secret = "://" in source or "@" in source
-            words = [
-                command(),
-                "watch",
-                *(["SOURCE" if secret else shlex.quote(source)] if source else []),
-                "--keep DIR",
-            ]
-            self.say(f"again, kept:      {' '.join(words)}")
+            shown = " SOURCE" if secret else f" {shlex.quote(source)}" if source else ""
+            self.say(f"again, kept:      {command()} watch{shown} --keep DIR")
 
     @contextmanager
     def keys(self, on_key: Callable[[str], None]) -> Iterator[None]:

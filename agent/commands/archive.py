@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from agent import exits
-from agent.commands.common import CONFIG_FILE, run_async
+from agent.commands.common import config_option, run_async
 
 
 @click.group()
@@ -17,14 +17,14 @@ def archive() -> None:
     """Check a camera server's store, or make its index anew."""
 
 
-config_option = click.option("-c", "--config", "path", type=CONFIG_FILE, help="The server's file.")
+server_file = config_option("The server's file.")
 store_option = click.option(
     "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
 )
 
 
 @archive.command()
-@config_option
+@server_file
 @store_option
 @click.option("--ledger", "ledgers", multiple=True, type=click.Path(path_type=Path), help="What agents promised.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
@@ -52,7 +52,7 @@ def fsck(path: Path | None, store: str | None, ledgers: tuple[Path, ...], as_jso
 
 
 @archive.command()
-@config_option
+@server_file
 @store_option
 def rebuild(path: Path | None, store: str | None) -> None:
     """Make a store's lost index anew from its files.

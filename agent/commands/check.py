@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from agent import exits
-from agent.commands.common import CONFIG_FILE, configuration, log_to_stderr, run_async
+from agent.commands.common import config_option, configuration, log_to_stderr, run_async
 from agent.commands.password import password_option, with_password
 
 
 @click.command()
-@click.option("-c", "--config", "path", type=CONFIG_FILE, help="The configuration file.")
+@config_option("The configuration file.")
 @click.option("--source", help="Without a file: the camera.")
 @click.option("--to", help="Without a file: the camera server.")
 @click.option("--name", default="camera", help="Without a file: the camera's name on the server.")

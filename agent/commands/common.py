@@ -20,10 +20,12 @@ from agent.memory import one_heap
 
 log = logging.getLogger("agent")
 
-CONFIG_FILE = click.Path(path_type=Path, readable=False)
-"""Whether it can be read is not click's to find out (exit 2): it is a configuration that is wrong (exit 78)."""
-
 LONGEST_S = 10 * 366 * 86400.0
+
+
+def config_option(what: str) -> Callable[[Any], Any]:
+    """`-c FILE`. Not click finds out whether it can be read (exit 2) but its reader, as all that is wrong (exit 78)."""
+    return click.option("-c", "--config", "path", type=click.Path(path_type=Path, readable=False), help=what)
 
 
 def duration(text: str) -> float:

@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 import click
 
-from agent.commands.common import CONFIG_FILE, log_to_stderr, on_signals, run_async
+from agent.commands.common import config_option, log_to_stderr, on_signals, run_async
 
-FILE = click.option("-c", "--config", "path", type=CONFIG_FILE, help="The dispatch file.")
+FILE = config_option("The dispatch file.")
 
 
 @click.group(invoke_without_command=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from agent import exits
-from agent.commands.common import CONFIG_FILE, configuration, duration, log_to_stderr, run_async
+from agent.commands.common import config_option, configuration, duration, log_to_stderr, run_async
 
 
 @click.command()
-@click.option("-c", "--config", "path", type=CONFIG_FILE, help="The configuration file.")
+@config_option("The configuration file.")
 @click.option("--to", help="Without a file: the camera server, as for `run`.")
 @click.option("--name", default="camera", show_default=True, help="Without a file: the camera's name, as for `run`.")
 @click.option("--for", "for_s", type=duration, default="10m", metavar="TIME", show_default=True, help="Then give up.")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from agent.commands.common import CONFIG_FILE, announce, log_to_stderr, on_signals, run_async
+from agent.commands.common import announce, config_option, log_to_stderr, on_signals, run_async
 
 
 @click.command()
-@click.option("-c", "--config", "path", type=CONFIG_FILE, help="The configuration file.")
+@config_option("The configuration file.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Instead of the file's port.")
 @click.option("--store", type=click.Path(file_okay=False), help="Instead of the file's store.")
 def server(path: Path | None, port: int | None, store: str | None) -> None:

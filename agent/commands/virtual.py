@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from agent.commands.common import CONFIG_FILE, duration, run_async, size
+from agent.commands.common import config_option, duration, run_async, size
 
 store_option = click.option(
     "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
 )
-config_option = click.option("-c", "--config", "path", type=CONFIG_FILE, help="The server's file.")
+server_file = config_option("The server's file.")
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -31,7 +31,7 @@ def virtual() -> None:
 @click.option("--events", type=click.Choice(["auto", "motion", "pause"]), default="auto", show_default=True)
 @click.option("--pull", metavar="URL", help="The server fetches the camera's pictures from this address itself.")
 @json_option
-@config_option
+@server_file
 @store_option
 def virtual_add(
     name: str,
@@ -68,7 +68,7 @@ def virtual_add(
 @virtual.command("keys")
 @click.argument("name")
 @json_option
-@config_option
+@server_file
 @store_option
 def virtual_keys(name: str, as_json: bool, path: Path | None, store: str | None) -> None:
     """Give a virtual camera new keys and print them.
@@ -109,7 +109,7 @@ def _say(made: dict[str, Any], as_json: bool) -> None:
 
 @virtual.command("list")
 @json_option
-@config_option
+@server_file
 @store_option
 def virtual_list(as_json: bool, path: Path | None, store: str | None) -> None:
     """The virtual cameras, a line each."""
@@ -130,7 +130,7 @@ def virtual_list(as_json: bool, path: Path | None, store: str | None) -> None:
 @virtual.command("show")
 @click.argument("name")
 @json_option
-@config_option
+@server_file
 @store_option
 def virtual_show(name: str, as_json: bool, path: Path | None, store: str | None) -> None:
     """One virtual camera: its settings and what it has stored."""
@@ -163,7 +163,7 @@ def virtual_show(name: str, as_json: bool, path: Path | None, store: str | None)
 
 @virtual.command("delete")
 @click.argument("name")
-@config_option
+@server_file
 @store_option
 def virtual_delete(name: str, path: Path | None, store: str | None) -> None:
     """Erase a virtual camera with all that it recorded."""
