@@ -16,7 +16,7 @@ from agent.sinks import Feed
 from agent.sinks.body import BytesBody
 from agent.sinks.drain import Drain
 from agent.sinks.httpline import Answer, HttpLine
-from agent.sinks.secret import bare, check_scheme, label_of, secret
+from agent.sinks.secret import bare, check_scheme, label_of, token_of
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ ROUNDS = 8  # of finding out where to go on, without progress in between
 class HttpSink:
     """Uploads to a camera server. `url` is `http://host:port` or `https://…`; `token` as `virtual add` printed it.
 
+    `{camera}` in `token_file` is the camera's name: each has a token of its own.
     `ca_file`: the certificates to trust instead of the system's.
     """
 
@@ -46,7 +47,7 @@ class HttpSink:
         return label_of(self.url)
 
     async def run(self, feed: Feed) -> None:
-        token = secret(self.label, self.token, self.token_file, self.url)
+        token = token_of(self.label, self.token, self.token_file, self.url, feed.camera)
         root = f"{bare(self.url)}/v1/cam/{quote(feed.camera)}"
         headers = {"Authorization": f"Bearer {token}"}
         async with HttpLine(self.label, headers, self.ca_file) as line, Drain(feed.outbox) as drain:

@@ -45,6 +45,14 @@ def secret(label: str, value: str, file: str | None, url: str) -> str:
         raise PermanentError(f"{label}: {file}: {why}", PERMISSION) from None
 
 
+def token_of(label: str, value: str, file: str | None, url: str, camera: str) -> str:
+    """The camera's token at a camera server; `{camera}` in `file` is its name, for a token is good for one camera only.
+
+    Raises PermanentError when the file cannot be read.
+    """
+    return secret(label, value, file.replace("{camera}", camera) if file else None, url)
+
+
 def check_scheme(url: str, *schemes: str) -> None:
     """Raises ConfigError for an address of another kind, without a host or with an impossible port."""
     try:

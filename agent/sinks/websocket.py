@@ -13,7 +13,7 @@ from agent.exits import PERMISSION
 from agent.media import wire
 from agent.sinks import Feed
 from agent.sinks.httpline import retry_after
-from agent.sinks.secret import bare, check_scheme, label_of, secret
+from agent.sinks.secret import bare, check_scheme, label_of, token_of
 from agent.sinks.uplink import Session, plain
 from agent.trust import distrusted, trust
 
@@ -32,6 +32,7 @@ _REFUSALS = {
 class WebSocketSink:
     """Streams to a camera server. `url` is `ws://host:port` or `wss://…`; `token` as `virtual add` printed it.
 
+    `{camera}` in `token_file` is the camera's name: each has a token of its own.
     `ca_file`: the certificates to trust instead of the system's.
     """
 
@@ -48,7 +49,7 @@ class WebSocketSink:
         return label_of(self.url)
 
     async def run(self, feed: Feed) -> None:
-        token = secret(self.label, self.token, self.token_file, self.url)
+        token = token_of(self.label, self.token, self.token_file, self.url, feed.camera)
         async with aiohttp.ClientSession() as http:
             ws = await self._connect(http, f"{bare(self.url)}/v1/cam/{quote(feed.camera)}/stream", token)
             try:

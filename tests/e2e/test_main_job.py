@@ -52,6 +52,25 @@ async def test_the_cameras_bytes_reach_the_servers_store(camera: tuple[str, set[
     assert len(indices) == len(set(indices)), "no frame twice"
 
 
+async def test_each_camera_of_an_agent_brings_its_own_token(tmp_path: Path) -> None:
+    film(tmp_path / "film", still=3, moving=0)
+    store, names = tmp_path / "store", ("porch", "yard")
+    for name in names:
+        (tmp_path / f"{name}.token").write_text(await token(store, name))
+    async with running("server", "--port", "0", "--store", str(store)) as server:
+        port = (await server.said(r"page is at http://[^:]+:(\d+)"))[1]
+        config = tmp_path / "config.yaml"
+        source = f"{{source: {{type: file, path: {tmp_path / 'film'}, fps: 10, loop: true}}}}"
+        files = tmp_path / "{camera}.token"
+        config.write_text(
+            f"cameras: {{{', '.join(f'{name}: {source}' for name in names)}}}\n"
+            f"sinks: [{{type: websocket, url: 'ws://127.0.0.1:{port}', token_file: '{files}'}},\n"
+            f"        {{type: http, url: 'http://127.0.0.1:{port}', token_file: '{files}'}}]\n"
+        )
+        checked = await command("check", "-c", str(config))
+        assert checked.process.returncode == 0 and checked.text().count("accepted") == 4, checked.text()
+
+
 async def test_with_the_plug_pulled_one_second_after_the_motion_the_server_has_the_intruder(
     camera: tuple[str, set[bytes]], tmp_path: Path
 ) -> None:
