@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -70,6 +71,21 @@ async def test_a_snapshot_is_the_cameras_own_picture(camera: SimulatedCamera, tm
     assert [p.name for p in file.parent.iterdir()] == ["picture.jpg"]
     code, out, _ = await command("snapshot", url(camera.port), "-o", "-", "--after", "0")
     assert code == 0 and out in PICTURES
+
+
+async def test_a_snapshot_goes_where_its_name_leads(camera: SimulatedCamera, tmp_path: Path) -> None:
+    """A link to a file, a name as long as names get, a pipe: all stay what they are."""
+    (tmp_path / "link.jpg").symlink_to("file.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    long = "x" * 251 + ".jpg"
+    for name in ("link.jpg", long, "pipe"):
+        code, _, said = await command("snapshot", url(camera.port), "-o", str(tmp_path / name), "--after", "0")
+        assert code == 0, said
+    assert os.read(reader, 1 << 16) in PICTURES
+    os.close(reader)
+    assert (tmp_path / long).read_bytes() in PICTURES and (tmp_path / "file.jpg").read_bytes() in PICTURES
+    assert (tmp_path / "link.jpg").is_symlink() and (tmp_path / "pipe").is_fifo()
 
 
 async def test_snapshots_that_cannot_be(camera: SimulatedCamera, tmp_path: Path) -> None:

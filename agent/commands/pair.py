@@ -34,18 +34,19 @@ def pair(code_at_server: str, token_file: str) -> None:
     if not code or not base.startswith(("http://", "https://")):
         raise click.UsageError("expected CODE@http://server:port, as `virtual add` printed it")
 
-    part = f"{token_file}.part"
+    target = os.path.realpath(token_file)  # a link stays one
+    part = f"{target}.part"
     try:  # before the code is used up: it is good for once
-        if os.path.isdir(token_file):
-            raise IsADirectoryError(errno.EISDIR, "Is a directory")
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise FileExistsError(errno.EEXIST, "not a file")
         file = open(part, "w", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
     except OSError as e:
-        raise click.FileError(token_file, e.strerror or "") from None
+        raise UsageError(f"{token_file}: {(e.strerror or str(e)).lower()}", exits.CANNOT_WRITE) from None
     try:
         with file:
             paired = run_async(asyncio.to_thread(_ask, base.rstrip("/"), code))
             file.write(paired["token"] + "\n")
-        os.replace(part, token_file)
+        os.replace(part, target)
     except BaseException:
         os.unlink(part)
         raise

@@ -45,11 +45,15 @@ def snapshot(source: str, output: str, after_s: float, limit_s: float, password_
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all; raises UsageError (exit 73)."""
-    part = path.with_name(f".{path.name}.part")
+    """A file whole or not at all; a link stays one, `/dev/null` what it is. Raises UsageError (exit 73)."""
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".snapshot-{os.getpid()}.part")  # no longer than the name may be
     try:
-        part.write_bytes(data)
-        os.replace(part, path)
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+        else:
+            part.write_bytes(data)
+            os.replace(part, target)
     except OSError as e:
         with suppress(OSError):
             part.unlink()

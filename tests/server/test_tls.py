@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -63,9 +64,11 @@ async def test_a_pairing_that_fails_does_not_use_the_code_up(
     token, trusted = tmp_path / "porch.token", {"SSL_CERT_FILE": files[0]}
     said = await command("pair", there, "--token-file", str(token))
     assert said.process.returncode == 69 and "is not trusted: self-signed" in said.text() and "ca_file" in said.text()
-    for place in (tmp_path / "none" / "porch.token", tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "none" / "porch.token", tmp_path, tmp_path / "pipe"):
         said = await command("pair", there, "--token-file", str(place), env=trusted)
-        assert said.process.returncode == 1 and "Could not open file" in said.text()
+        assert said.process.returncode == 73 and said.text().startswith(f"camera-agent: {place}: ")
+    assert (tmp_path / "pipe").is_fifo(), "what is no file is not made one"
     said = await command("pair", there, "--token-file", str(token), env=trusted)
     assert said.process.returncode == 0 and server._cameras.check("porch", token.read_text().strip()) == 200
     assert [p.name for p in tmp_path.iterdir() if "token" in p.name] == ["porch.token"]
