@@ -80,8 +80,11 @@ def _label(clip: str, label: str, folder: Path) -> None:
 
 
 def _tune(folder: Path, settings: MotionSettings, write: tuple[str, str] | None) -> None:
+    from agent import app
     from agent.motion import learn
 
+    if write:
+        app.load(Path(write[0]))  # what is wrong with the file is said before the films are looked at, which takes long
     marked = learn.labels(folder)
     good = sum(marked.values())
     rows = learn.tune(folder, settings)

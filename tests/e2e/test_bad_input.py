@@ -211,8 +211,14 @@ async def test_the_help_says_of_each_command_in_a_line_what_it_does() -> None:
 async def test_a_wrong_configuration_shows_all_its_errors(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("cameras:\n  porch:\n    source: {type: mjpeg, urll: x}\n  yard: {}\nsinks: []\nlogg: 1\n")
-    for args in (("run",), ("check",), ("check", "--offline")):
-        text = await refused(78, "unknown key 'urll', did you mean 'url'?", *args, "-c", str(path))
+    file = ("-c", str(path))
+    for args in (
+        ("run", *file),
+        ("check", *file),
+        ("check", "--offline", *file),
+        ("motion", "--tune", "--write", str(path), "porch"),
+    ):
+        text = await refused(78, "unknown key 'urll', did you mean 'url'?", *args)
         assert "missing key 'cameras.yard.source'" in text and "unknown key 'logg', did you mean 'log'?" in text
 
 

@@ -24,7 +24,7 @@ def run(*args: object) -> str:
 
 def test_labels_make_a_set_and_tuning_shows_and_writes_only_when_told(tmp_path: Path) -> None:
     folder, config = tmp_path / "set", tmp_path / "agent.yaml"
-    text = "cameras:\n  porch:\n    motion:\n      sensitivity: 9  # mine\n    source: {type: demo}\n"
+    text = "cameras:\n  porch:\n    motion:\n      sensitivity: 9  # mine\n    source: {type: demo}\nserver: {}\n"
     config.write_text(text)
     run(CLIPS / "crossing_top.avi", "--label", "bad", "--set", folder)
     run(CLIPS / "crossing_top.avi", "--label", "good", "--set", folder)
