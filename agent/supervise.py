@@ -1,5 +1,6 @@
 """The one place that retries: full-jitter back-off, one WARNING, quiet repeats, one INFO when it is well again."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -57,13 +58,25 @@ class Health:
         self.failures = 0
         self.error = ""
         self.since_ns, self._up_ns = clock.wall_ns(), clock.monotonic_ns()
+        if self.short_run:
+            asyncio.get_running_loop().call_later(SHORT_RUN_NS / 1e9, self._back, name, self._up_ns)
+        else:
+            self._back(name, self._up_ns)
+
+    def _back(self, name: str, up_ns: int) -> None:
+        """It is well again, and after a short run stayed so: what fails at once each time is not said to be back."""
+        if not self.up or self._up_ns != up_ns:
+            return
         if self._told_down:
             log.info("%s: back", name)
         self._told_down = False
         self._said.clear()
 
     def failed(self, name: str, why: str, level: int, clock: Clock) -> None:
-        """One that comes and goes is told of once a minute; while it is away, each reason once."""
+        """One that comes and goes is told of once a minute; while it is away, each reason once.
+
+        But what was just said to be back and is not, is told of at once.
+        """
         why = why.removeprefix(name.rpartition(" → ")[2] + ": ")  # whose peer is named already
         now_ns = clock.monotonic_ns()
         if self.up or not self.error:
@@ -74,7 +87,7 @@ class Health:
         self.progress += 1
         self.error = why
         lately = self._told_ns is not None and now_ns - self._told_ns < TELL_AGAIN_NS
-        if why in self._said or (lately and not self._told_down):
+        if why in self._said or (lately and self._told_down == self.short_run):
             level = logging.DEBUG
         else:
             self._told_down, self._told_ns = True, now_ns

@@ -154,7 +154,7 @@ async def test_what_comes_and_goes_is_told_of_once_a_minute_and_asked_once_a_sec
         await supervise("porch", run, health, clock=clock, rng=random.Random(1), eager=True)
     minutes = clock.now_ns / 60e9
     told = [r.getMessage().split(" ")[1] for r in caplog.records]
-    assert told == ["ended", "back"] * (len(told) // 2) and minutes <= len(told) / 2 <= minutes + 1
+    assert told == ["ended"] * len(told) and minutes <= len(told) <= minutes + 1, "and never said to be back"
     assert min(clock.slept) >= 0.5 and max(clock.slept) <= 1.5
 
 
@@ -167,4 +167,22 @@ async def test_what_came_and_went_and_stays_away_is_told_of(caplog: pytest.LogCa
     for _ in range(100):
         clock.now_ns += 10**9
         health.failed("porch", "gone", logging.WARNING, clock)
-    assert [r.getMessage() for r in caplog.records] == ["porch: gone", "porch: back", "porch: gone"]
+    assert [r.getMessage() for r in caplog.records] == ["porch: gone"], "said once, and nothing since then"
+
+
+async def test_what_was_said_to_be_back_and_fails_at_once_is_said_to_be_away(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk that is full: it is there each time, and takes nothing."""
+    monkeypatch.setattr("agent.supervise.SHORT_RUN_NS", 50_000_000)
+    caplog.set_level(logging.INFO)
+    health, clock = Health(), FakeClock()
+    health.worked("porch", clock)
+    clock.now_ns += 10**10
+    for _ in range(4):
+        health.failed("porch", "full", logging.WARNING, clock)
+        health.worked("porch", clock)
+    told = ["porch: full", "porch: back", "porch: full"]
+    assert [r.getMessage() for r in caplog.records] == told
+    await asyncio.sleep(0.2)
+    assert [r.getMessage() for r in caplog.records] == [*told, "porch: back"], "it lasted"
