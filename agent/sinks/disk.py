@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,6 +80,9 @@ class DiskSink:
             for folder in (*made, path.parent):
                 _sync(folder)
         except OSError as e:
+            if not left.is_set():
+                with suppress(OSError):
+                    part.unlink()  # it takes what is left of a disk that is nearly full
             text = f"{self.folder}: {e.strerror or e}"
             raise (TransientError(text) if e.errno in _LATER else PermanentError(text, CANNOT_WRITE)) from None
 
