@@ -83,7 +83,8 @@ class _Lazy:
         return cls
 
 
-def _fields() -> Mapping[str, Field]:
+def fields() -> Mapping[str, Field]:
+    """The keys of an agent's file."""
     camera = {
         "source": Field(kinds=sources.KINDS, default=REQUIRED),
         "motion": Field(cls=MotionSettings, default=MotionSettings()),
@@ -102,7 +103,7 @@ def _fields() -> Mapping[str, Field]:
 
 def load(path: Path) -> AgentConfig:
     """The agent's configuration from a YAML file; raises ConfigError with all problems at once."""
-    values = config.read_file(path, _fields(), _check)
+    values = config.read_file(path, fields(), _check)
     cameras = tuple(CameraConfig(name, **fields) for name, fields in values["cameras"].items())
     return AgentConfig(
         cameras,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import config
+from agent import app, config
 from agent.clock import SystemClock
 from agent.config import Field, LogSettings
 from agent.dispatch.listen import lan_address
@@ -47,6 +47,9 @@ class HostedConfig:
     log_level: str = "info"
 
 
+_FIELDS = {"server": Field(cls=ServerSettings), "log": Field(cls=LogSettings)}
+
+
 def load(path: Path | None, port: int | None, store: str | None) -> HostedConfig:
     """The server's settings from a YAML file, or the defaults; `port` and `store` win over the file.
 
@@ -54,10 +57,8 @@ def load(path: Path | None, port: int | None, store: str | None) -> HostedConfig
     """
     settings, level = ServerSettings(), "info"
     if path is not None:
-        values = config.read_file(
-            path, {"server": Field(cls=ServerSettings, default=settings), "log": Field(cls=LogSettings, default=None)}
-        )
-        settings = values["server"]
+        values = config.read_file(path, _FIELDS)
+        settings = values["server"] or settings
         level = values["log"].level if values["log"] else level
     changes: dict[str, Any] = {}
     if port is not None:
@@ -65,6 +66,24 @@ def load(path: Path | None, port: int | None, store: str | None) -> HostedConfig
     if store is not None:
         changes["store"] = store
     return HostedConfig(dataclasses.replace(settings, **changes), level)
+
+
+def settings_of(path: Path | None, store: str | None) -> ServerSettings:
+    """The settings of a server that runs elsewhere; the file may also be that of the agent which it is embedded in.
+
+    Raises ConfigError with all problems at once.
+    """
+    settings = ServerSettings()
+    if path is not None:
+        cameras = dataclasses.replace(app.fields()["cameras"], default=())
+        values = config.read_file(path, {**app.fields(), **_FIELDS, "cameras": cameras}, _check_server)
+        settings = values["server"] or settings
+    return dataclasses.replace(settings, store=store) if store is not None else settings
+
+
+def _check_server(values: dict[str, Any], complain: config.Complain) -> None:
+    if values["cameras"] and values["server"] is None:
+        complain("cameras", "this agent has no 'server' in it")
 
 
 async def serve(settings: ServerSettings, until: asyncio.Event, announce: Callable[[CameraServer], None]) -> None:

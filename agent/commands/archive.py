@@ -17,7 +17,7 @@ def archive() -> None:
     """Check a camera server's store, or make its index anew."""
 
 
-server_file = config_option("The server's file.")
+server_file = config_option("The server's file, or that of the agent it is in.")
 store_option = click.option(
     "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
 )
@@ -39,7 +39,7 @@ def fsck(path: Path | None, store: str | None, ledgers: tuple[Path, ...], as_jso
     from agent import hosted
     from agent.server import fsck as checking
 
-    report = checking.check(hosted.load(path, None, store).server.store_path, ledgers)
+    report = checking.check(hosted.settings_of(path, store).store_path, ledgers)
     if as_json:
         click.echo(json.dumps(report.as_json()))
     else:
@@ -62,6 +62,6 @@ def rebuild(path: Path | None, store: str | None) -> None:
     from agent import hosted
     from agent.server.rebuild import rebuild as make
 
-    done = run_async(make(hosted.load(path, None, store).server.store_path))
+    done = run_async(make(hosted.settings_of(path, store).store_path))
     click.echo(f"{done.items} items of {done.cameras} cameras; {done.skipped} files skipped")
     click.echo("agents need new tokens: camera-agent virtual keys NAME")

@@ -14,7 +14,7 @@ from agent.commands.common import config_option, duration, run_async, size
 store_option = click.option(
     "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
 )
-server_file = config_option("The server's file.")
+server_file = config_option("The server's file, or that of the agent it is in.")
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -59,7 +59,7 @@ def virtual_add(
             events=events,
             pull=pull,
         )
-        async with hosted.opened(hosted.load(path, None, store).server, make=True) as opened:
+        async with hosted.opened(hosted.settings_of(path, store), make=True) as opened:
             return await opened.add(name, chosen)
 
     _say(run_async(work()), as_json)
@@ -78,7 +78,7 @@ def virtual_keys(name: str, as_json: bool, path: Path | None, store: str | None)
     from agent import hosted
 
     async def work() -> Any:
-        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+        async with hosted.opened(hosted.settings_of(path, store)) as opened:
             return await opened.renew(name)
 
     _say(run_async(work()), as_json)
@@ -116,7 +116,7 @@ def virtual_list(as_json: bool, path: Path | None, store: str | None) -> None:
     from agent import hosted
 
     async def work() -> list[dict[str, Any]]:
-        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+        async with hosted.opened(hosted.settings_of(path, store)) as opened:
             return [opened.known(c) for c in opened.cameras.all()]
 
     cameras = run_async(work())
@@ -137,7 +137,7 @@ def virtual_show(name: str, as_json: bool, path: Path | None, store: str | None)
     from agent import hosted
 
     async def work() -> dict[str, Any]:
-        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+        async with hosted.opened(hosted.settings_of(path, store)) as opened:
             return await opened.show(name)
 
     camera = run_async(work())
@@ -170,7 +170,7 @@ def virtual_delete(name: str, path: Path | None, store: str | None) -> None:
     from agent import hosted
 
     async def work() -> None:
-        async with hosted.opened(hosted.load(path, None, store).server) as opened:
+        async with hosted.opened(hosted.settings_of(path, store)) as opened:
             await opened.remove(name)
 
     run_async(work())

@@ -19,7 +19,7 @@ from agent.clock import SystemClock
 from agent.dispatch.listen import lan_address
 from agent.server.app import ServerSettings
 from agent.server.camera import CameraSettings
-from tests.e2e.product import COMMAND
+from tests.e2e.product import COMMAND, command
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
 from tests.server.people import basic, owner, person
@@ -173,6 +173,30 @@ async def test_the_commands(tmp_path: Path) -> None:
     await run("delete", "porch")
     assert "no virtual camera 'porch'" in await run("delete", "porch", code=66)
     assert "cannot name a camera" in await run("add", "../x", code=2)
+
+
+async def test_the_commands_take_the_file_of_an_agent_with_a_server_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    for cameras, server, code, says in (
+        (
+            "cameras: {hall: {source: {type: demo}}}\n",
+            f"server: {{store: {tmp_path / 'store'}, port: 18999}}\n",
+            0,
+            ":18999",
+        ),
+        ("", f"server: {{store: {tmp_path / 'other'}, port: 18999}}\n", 0, ":18999"),
+        (
+            "cameras: {hall: {source: {type: demo}}}\n",
+            "",
+            78,
+            "agent.yaml:1:10: error: cameras: this agent has no 'server'",
+        ),
+        ("camera: {}\n", "", 78, "unknown key 'camera', did you mean 'cameras'?"),
+    ):
+        file.write_text(cameras + server)
+        said = await command("virtual", "add", "porch", "-c", str(file))
+        assert said.process.returncode == code and says in said.text(), said.text()
+    assert (tmp_path / "store" / "index.db").exists()
 
 
 def test_a_camera_pull_address_shows_no_password() -> None:
