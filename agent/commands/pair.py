@@ -15,6 +15,7 @@ import click
 
 from agent import exits
 from agent.commands.common import run_async
+from agent.config import NAME
 from agent.errors import UsageError
 from agent.trust import distrusted
 
@@ -22,7 +23,10 @@ from agent.trust import distrusted
 @click.command()
 @click.argument("code_at_server")
 @click.option(
-    "--token-file", default="camera-agent.token", show_default=True, help="Where the token is written (0600)."
+    "--token-file",
+    default="{camera}.token",
+    show_default=True,
+    help="Where the token is written (0600); {camera} is the camera's name.",
 )
 def pair(code_at_server: str, token_file: str) -> None:
     """Fetch a camera's token by its pairing code.
@@ -46,14 +50,14 @@ def pair(code_at_server: str, token_file: str) -> None:
         with file:
             paired = run_async(asyncio.to_thread(_ask, base.rstrip("/"), code))
             file.write(paired["token"] + "\n")
-        os.replace(part, target)
+        os.replace(part, target.replace("{camera}", paired["name"]))
     except BaseException:
         os.unlink(part)
         raise
-    url = base.replace("http", "ws", 1)
-    click.echo(f"camera {paired['name']}; its token is in {token_file}, and the one before is void.")
+    name, url = paired["name"], base.replace("http", "ws", 1)
+    click.echo(f"camera {name}; its token is in {token_file.replace('{camera}', name)}, and the one before is void.")
     click.echo("For the agent's file:\n")
-    click.echo(f"cameras:\n  {paired['name']}:\n    source: {{type: …}}\nsinks:")
+    click.echo(f"cameras:\n  {name}:\n    source: {{type: …}}\nsinks:")
     click.echo(f"  - type: websocket\n    url: {url}\n    token_file: {os.path.abspath(token_file)}")
 
 
@@ -62,7 +66,7 @@ def _ask(base: str, code: str) -> Any:
     request = urllib.request.Request(base + "/v1/pair", body, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+            return _told(json.load(answer))
     except urllib.error.HTTPError as e:
         try:
             detail = str(json.load(e).get("detail", ""))
@@ -71,6 +75,14 @@ def _ask(base: str, code: str) -> Any:
         raise UsageError(f"{base}: {detail or e.reason}", exits.UNREACHABLE) from None
     except (OSError, ValueError) as e:
         raise UsageError(f"{base}: {_why(e)}", exits.UNREACHABLE) from None
+
+
+def _told(answer: Any) -> dict[str, str]:
+    """The camera's `name`, which may become part of a file's, and its `token`."""
+    match answer:
+        case {"name": str(name), "token": str(token)} if NAME.fullmatch(name):
+            return {"name": name, "token": token}
+    raise ValueError("answers with something else than a camera's token")
 
 
 def _why(e: Exception) -> str:

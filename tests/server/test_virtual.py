@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from agent import hosted
 from agent.clock import SystemClock
@@ -61,6 +62,37 @@ async def test_everything_to_paste_works_as_it_stands(start: Start, connect: Upl
         assert await uplink.closed() == 4401  # the pairing gave the agent a token of its own
         uplink = await connect(server, "porch", paired["token"])
         await who.ask("POST", "/api/v1/cameras", 409, json={"name": "porch"})
+
+
+async def test_each_paired_camera_gets_a_file_of_its_own(start: Start, tmp_path: Path) -> None:
+    """As `token_file` of an agent with several cameras names them; a camera's name leads nowhere else."""
+    server = await start()
+    base, files = server.urls()[0].rstrip("/"), tmp_path / "tokens"
+    files.mkdir()
+    async with owner(server) as who:
+        for name in ("porch", "yard"):
+            code = (await who.add(name))["pairing"]
+            said = await command("pair", f"{code}@{base}", "--token-file", str(files / "{camera}.token"))
+            assert said.process.returncode == 0 and str(files / f"{name}.token") in said.text()
+            assert f"token_file: {files}/{{camera}}.token" in said.text()
+    assert {p.name for p in files.iterdir()} == {"porch.token", "yard.token"}
+    for name in ("porch", "yard"):
+        assert server._cameras.check(name, (files / f"{name}.token").read_text().strip()) == 200
+
+    async def answers(request: web.Request) -> web.Response:
+        return web.json_response({"name": "../out", "token": "x"})
+
+    app = web.Application()
+    app.router.add_post("/v1/pair", answers)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    said = await command(
+        "pair", f"x@http://127.0.0.1:{runner.addresses[0][1]}", "--token-file", str(files / "{camera}.token")
+    )
+    assert said.process.returncode == 69 and "something else than a camera's token" in said.text()
+    assert len(list(files.iterdir())) == 2 and not (tmp_path / "out.token").exists()
+    await runner.cleanup()
 
 
 async def test_addresses_of_version_six_are_written_with_brackets(tmp_path: Path) -> None:
