@@ -264,6 +264,9 @@ class Reader:
         except yaml.MarkedYAMLError as e:
             self._error(node, f"not a plain value: {e.problem}")
             return None
+        except (ValueError, KeyError, AttributeError):  # PyYAML's own, of `!!int porch` and the like
+            self._error(node, "not a plain value: its tag does not fit")
+            return None
         finally:
             loader.dispose()
 

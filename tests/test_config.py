@@ -80,6 +80,17 @@ def test_all_errors_come_at_once_in_the_files_order(tmp_path: Path) -> None:
         ),
         (GOOD.replace("token: abc", "token: 123"), "sinks[0].token: expected text: write it in quotes"),
         (GOOD.replace("sensitivity: 7", "sensitivity: !odd 7"), "config.yaml:5:27: error: not a plain value"),
+        (GOOD.replace("sensitivity: 7", "sensitivity: !!int x"), "config.yaml:5:27: error: not a plain value: its tag"),
+        (
+            GOOD.replace("sensitivity: 7", "sensitivity: !!bool x"),
+            "config.yaml:5:27: error: not a plain value: its tag",
+        ),
+        (GOOD + "server: {public_url: 'http://[cam]'}\n", "server: public_url: expected http://host[:port] or https:"),
+        (GOOD + "server: {public_url: 'http://cam:99999'}\n", "server: public_url: expected http://host[:port]"),
+        (
+            GOOD + "server: {notify: [{type: webhook, url: 'http://[cam]'}]}\n",
+            "url: expected http://host[:port] or https:",
+        ),
         (GOOD.replace("ws://", "http://"), "sinks[0]: url: expected ws://host[:port] or wss://host[:port]"),
         (GOOD.replace("127.0.0.1:2", "127.0.0.1:99999"), "sinks[0]: url: expected ws://"),
         (GOOD + "log: {level: loud}\n", "level 'loud' is not one of"),

@@ -32,10 +32,10 @@ async def find(limit_s: float) -> list[Found]:
         location = _LOCATION.search(data)
         url = location[1].decode("latin-1") if location else ""
         # A description elsewhere would make us ask whomever a stranger names.
-        if not url or url in seen or len(seen) >= MAX_DESCRIPTIONS or urlsplit(url).hostname != address:
-            return
-        seen.add(url)
-        tasks.add(asyncio.create_task(_describe(url, address, limit_s, found)))
+        with suppress(ValueError):
+            if url and url not in seen and len(seen) < MAX_DESCRIPTIONS and urlsplit(url).hostname == address:
+                seen.add(url)
+                tasks.add(asyncio.create_task(_describe(url, address, limit_s, found)))
 
     try:
         await ask(_QUESTION, GROUP, limit_s, answered)

@@ -13,6 +13,7 @@ from agent.dispatch.limits import Limits
 from agent.errors import ConfigError
 from agent.schema import above, at_least, at_most, matches, max_letters, min_letters
 from agent.server import notify as notifying
+from agent.sinks.secret import check_scheme
 
 MIB = 1024 * 1024
 
@@ -52,8 +53,8 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         if self.public_url is not None:
-            parts = urlsplit(self.public_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+            check_scheme(self.public_url, "http", "https", key="public_url")
+            if urlsplit(self.public_url).path not in ("", "/"):
                 raise ConfigError("public_url must be http(s)://name[:port] without a path")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("tls_cert and tls_key belong together: give both or neither")

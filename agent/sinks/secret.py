@@ -53,12 +53,12 @@ def token_of(label: str, value: str, file: str | None, url: str, camera: str) ->
     return secret(label, value, file.replace("{camera}", camera) if file else None, url)
 
 
-def check_scheme(url: str, *schemes: str) -> None:
-    """Raises ConfigError for an address of another kind, without a host or with an impossible port."""
+def check_scheme(url: str, *schemes: str, key: str = "url") -> None:
+    """Raises ConfigError that names `key`: an address of another kind, without a host or with an impossible port."""
     try:
         parts = urlsplit(url)
         good = parts.scheme in schemes and parts.hostname and parts.port != 0
     except ValueError:
         good = False
     if not good:
-        raise ConfigError(f"url: expected {' or '.join(f'{s}://host[:port]' for s in schemes)}")
+        raise ConfigError(f"{key}: expected {' or '.join(f'{s}://host[:port]' for s in schemes)}")

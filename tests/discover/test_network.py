@@ -85,6 +85,12 @@ async def test_nobody_is_asked_whom_a_stranger_names() -> None:
     assert not asked
 
 
+async def test_a_location_that_is_no_address_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    async with responders.upnp(description(), "http://[camera]/desc.xml"):
+        assert await ssdp.find(0.8) == []
+    assert not caplog.records
+
+
 async def test_terminal_tricks_do_not_reach_the_terminal() -> None:
     async with responders.upnp(description(name="DCS&#x9b;31m&#x202e;920", model="DCS-920")):
         (found,) = await ssdp.find(LIMIT_S)

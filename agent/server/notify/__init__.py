@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Protocol
 
 from agent.errors import ConfigError
 from agent.schema import at_least, at_most, matches, max_letters, min_letters
+from agent.sinks.secret import check_scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class WebhookSettings:
     type: Literal["webhook"]
     url: Annotated[str, matches(r"^https?://.+$"), max_letters(2000)]
     secret_file: str | None = None
+
+    def __post_init__(self) -> None:
+        check_scheme(self.url, "http", "https")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
