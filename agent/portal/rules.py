@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from agent.dispatch import matchers
@@ -142,7 +142,7 @@ class TlsSettings:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.set_alpn_protocols(["http/1.1"])
         for name in (self.certificate, self.key):
-            if name and not Path(name).is_file():
+            if name and not os.path.isfile(name):
                 raise ConfigError(f"there is no file {name}")
         try:
             context.load_cert_chain(self.certificate, self.key or None)

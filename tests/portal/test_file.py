@@ -80,6 +80,11 @@ def test_the_example_parses_with_everything_uncommented(tmp_path: Path) -> None:
         ("listen: [{port: 0}]\nservices:\n  a: {type: relay}\nroutes: []\n", 3, "either host and port, or path"),
         ("listen: [{port: 0}]\nservices:\n  a: {type: relay, host: h, port: 1, path: p}\nroutes: []\n", 3, "either"),
         ("listen: [{port: 0}]\nservices:\n  a: {type: tls, certificate: nix}\nroutes: []\n", 3, "there is no file nix"),
+        (
+            "listen: [{port: 0}]\nservices:\n  a: {type: tls, certificate: " + "nix" * 2000 + "}\nroutes: []\n",
+            3,
+            "there is no file nixnix",
+        ),
         ("listen: [{port: 0}]\nservices:\n  a: {type: refuse, status: 200}\nroutes: []\n", 3, "status 200"),
         (
             "listen: [{port: 0}]\nservices:\n  a: {type: relay, host: h, port: 1, http: framed}\n"
