@@ -34,7 +34,7 @@ from agent.systemd import Notifier
 
 log = logging.getLogger(__name__)
 
-VIEW_S = 86400
+VIEW_NS = 86400 * 10**9
 OWNER = 1
 """The account of whoever runs the server."""
 
@@ -142,10 +142,9 @@ class Store:
     async def _hand_over(self, keys: Keys) -> Handover:
         clock = SystemClock()
         camera = self._camera(keys.name)
-        ends_ns = camera.settings.ends_ns
-        left_ns = ends_ns - clock.wall_ns() if ends_ns else VIEW_S * 10**9
+        end_ns = camera.settings.ends_ns or clock.wall_ns() + VIEW_NS
         try:
-            _, view = await Shares(self.archive.index, clock).create(camera.account, keys.name, 0, left_ns / 1e9)
+            _, view = await Shares(self.archive.index, clock).create(camera.account, keys.name, 0, end_ns)
             code = await Pairing(self.archive.index, clock).create(keys.name)
         except ValueError as e:
             raise UsageError(f"{keys.name}: {e}") from None

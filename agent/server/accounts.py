@@ -22,6 +22,7 @@ OWNER, MEMBER, VIEWER, GUEST = "owner", "member", "viewer", "guest"
 NAME = re.compile(r"[^\x00-\x1f\x7f<>&\"']{1,60}\Z")
 INVITE_NS = 3 * 86_400_000_000_000
 MAX_INVITES = 1000
+LAST_NS = 2**63 - 1  # that an index takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,10 @@ class Who:
     manage: bool = True
     camera: str = ""
     until_ns: int | None = None
+
+    def within(self, end_ns: int) -> int:
+        """When something that they make ends: at `end_ns`, but with the token that makes it at the latest."""
+        return min(end_ns, LAST_NS if self.until_ns is None else self.until_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +167,14 @@ class Accounts:
         for names in self._grants.values():
             names.discard(camera)
 
-    async def invite(self, by: int, camera: str) -> str:
-        """A code that makes one new account within three days: viewer of `camera`, or member with ""."""
+    async def invite(self, by: Who, camera: str) -> str:
+        """A code that makes one new account within three days: viewer of `camera`, or member with "".
+
+        It ends with the token that makes it, as a link does.
+        """
         code = secrets.token_urlsafe(16)
         now = self._clock.wall_ns()
-        link = Link(sha(code), "invite", by, camera, now + INVITE_NS)
+        link = Link(sha(code), "invite", by.account, camera, by.within(now + INVITE_NS))
 
         def run(rows: Rows) -> None:
             rows.links.remove(expires_ns=Below(now))

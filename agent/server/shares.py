@@ -27,11 +27,11 @@ class Shares:
         """What was opened with it may go on."""
         return share.id not in self._revoked and share.expires_ns > self._clock.wall_ns()
 
-    async def create(self, account: int, camera: str, event: int, life_s: float) -> tuple[Share, str]:
+    async def create(self, account: int, camera: str, event: int, end_ns: int) -> tuple[Share, str]:
         """The share and its path. Raises ValueError when the camera has too many, or it or the event is gone."""
         secret = secrets.token_urlsafe(16)
         now = self._clock.wall_ns()
-        share = Share(sha(secret), account, camera, event, now, min(now + round(life_s * 1e9), 2**63 - 1))
+        share = Share(sha(secret), account, camera, event, now, end_ns)
 
         def run(rows: Rows) -> Share:
             rows.shares.remove(expires_ns=Below(now))

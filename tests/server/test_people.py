@@ -121,6 +121,29 @@ async def test_a_token_makes_none_that_outlives_it(start: Start) -> None:
         assert len((await anna.ask("GET", "/api/v1/tokens"))["tokens"]) == 2
 
 
+async def test_links_and_invitations_end_with_the_token_that_makes_them(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna:
+        asked = {"name": "hour", "scope": "manage", "life_s": 3600}
+        made = await anna.ask("POST", "/api/v1/tokens", 201, json=asked)
+        async with person(server, made["token"]) as program:
+            await program.add("porch")  # its answer has a link, too
+            for life in ({}, {"life_s": 3e8}):
+                link = await program.ask("POST", "/api/v1/shares", 201, json={"camera": "porch"} | life)
+                assert link["expires_ms"] == made["expires_ms"]
+            short = await program.ask("POST", "/api/v1/shares", 201, json={"camera": "porch", "life_s": 60})
+            assert short["expires_ms"] < made["expires_ms"]
+            for camera in ({}, {"camera": "porch"}):
+                await program.ask("POST", "/api/v1/invitations", 201, json=camera)
+        given = await server._archive.index.read(  # type: ignore[union-attr]
+            lambda rows: rows.links.find(kind="invite") + rows.shares.find()
+        )
+        assert len(given) == 6
+        assert all(row.expires_ns / 1e6 <= made["expires_ms"] for row in given)
+        free = await anna.ask("POST", "/api/v1/shares", 201, json={"camera": "porch"})
+        assert free["expires_ms"] > made["expires_ms"], "a person's own links last as long as they are asked to"
+
+
 async def test_a_token_is_a_password_for_programs_that_know_only_those(start: Start) -> None:
     server = await start()
     async with owner(server) as anna, person(server) as program:

@@ -23,7 +23,7 @@ from agent.server.web.api import EVENT_ID, ROOT, Api, body
 from agent.server.web.auth import Throttle
 from agent.server.web.openapi import Op
 
-VIEW_S = 86400.0
+VIEW_NS = 86400 * 10**9
 
 
 class Manage:
@@ -90,11 +90,10 @@ class Manage:
 
     async def _links(self, request: web.Request, camera: Camera) -> tuple[str, str]:
         """A pairing code, and the path of a link that shows the camera for a while. Raises HTTPConflict."""
-        life_s = VIEW_S
-        if camera.settings.ends_ns:
-            life_s = max(1.0, (camera.settings.ends_ns - self._clock.wall_ns()) / 1e9)
+        who = asking(request)
+        end_ns = who.within(camera.settings.ends_ns or self._clock.wall_ns() + VIEW_NS)
         try:
-            _, view = await self._shares.create(asking(request).account, camera.name, 0, life_s)
+            _, view = await self._shares.create(who.account, camera.name, 0, end_ns)
             return await self._pairing.create(camera.name), view
         except ValueError as e:
             raise web.HTTPConflict(text=str(e)) from None
@@ -181,11 +180,12 @@ class Manage:
         if wanted.event is not None:
             event = await self._catalog.event(wanted.event)
             name = event.camera if event and wanted.camera in (None, event.camera) else ""
-        camera = self._cameras.get(name)
-        if camera is None or not self._accounts.may(asking(request), camera, manage=True):
+        camera, who = self._cameras.get(name), asking(request)
+        if camera is None or not self._accounts.may(who, camera, manage=True):
             raise web.HTTPNotFound(text="no such camera or event of yours")
+        end_ns = who.within(self._clock.wall_ns() + round(wanted.life_s * 1e9))
         try:
-            share, path = await self._shares.create(asking(request).account, name, wanted.event or 0, wanted.life_s)
+            share, path = await self._shares.create(who.account, name, wanted.event or 0, end_ns)
         except ValueError as e:
             raise web.HTTPConflict(text=str(e)) from None
         return web.json_response(share.as_json() | {"url": self._base(request) + path}, status=201)

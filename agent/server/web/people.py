@@ -87,7 +87,7 @@ class People:
             if camera is None or not self._accounts.may(who, camera, manage=True):
                 raise web.HTTPNotFound(text="no such camera of yours")
         try:
-            code = await self._accounts.invite(who.account, wanted.camera or "")
+            code = await self._accounts.invite(who, wanted.camera or "")
         except ValueError as e:
             raise web.HTTPConflict(text=str(e)) from None
         return web.json_response({"url": f"{self._base(request)}/invite/{code}"}, status=201)
