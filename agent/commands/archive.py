@@ -9,18 +9,12 @@ from pathlib import Path
 import click
 
 from agent import exits
-from agent.commands.common import config_option, run_async
+from agent.commands.common import run_async, server_file, store_option
 
 
 @click.group()
 def archive() -> None:
     """Check a camera server's store, or make its index anew."""
-
-
-server_file = config_option("The server's file, or that of the agent it is in.")
-store_option = click.option(
-    "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
-)
 
 
 @archive.command()

@@ -28,6 +28,12 @@ def config_option(what: str) -> Callable[[Any], Any]:
     return click.option("-c", "--config", "path", type=click.Path(path_type=Path, readable=False), help=what)
 
 
+server_file = config_option("The server's file, or that of the agent it is in.")
+store_option = click.option(
+    "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
+)
+
+
 def duration(text: str) -> float:
     """`90`, `45s`, `30m`, `8h`, `1h30m` or `2d` as seconds."""
     match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())

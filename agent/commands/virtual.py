@@ -9,12 +9,8 @@ from typing import Any
 
 import click
 
-from agent.commands.common import config_option, duration, run_async, size
+from agent.commands.common import duration, run_async, server_file, size, store_option
 
-store_option = click.option(
-    "--store", type=click.Path(file_okay=False), help="The server's store.  [default: as `server`]"
-)
-server_file = config_option("The server's file, or that of the agent it is in.")
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
