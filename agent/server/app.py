@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from agent.clock import Clock, SystemClock
+from agent.dispatch.listen import lan_address
 from agent.errors import UsageError
 from agent.server import notify, sqlite, upkeep
 from agent.server.accounts import Accounts
@@ -136,9 +137,10 @@ class CameraServer:
 
     def urls(self) -> list[str]:
         """The page's addresses; the first is for this machine."""
-        host = LOOPBACK if self._host() in ("0.0.0.0", "::", "") else self._host()
-        near = f"{'https' if self.settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}/"
-        return [near] + ([self.settings.public_url.rstrip("/") + "/"] if self.settings.public_url else [])
+        hosts = [LOOPBACK, lan_address()] if self._host() in ("0.0.0.0", "::", "") else [self._host()]
+        scheme = "https" if self.settings.tls_cert else "http"
+        urls = [f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/" for host in hosts if host]
+        return urls + ([self.settings.public_url.rstrip("/") + "/"] if self.settings.public_url else [])
 
     async def close(self) -> None:
         """End live views, agents' sessions and everything else; within two seconds."""
@@ -366,7 +368,7 @@ class CameraServer:
         try:
             self._listen(self.settings.host)
             await self._listen_ftp(self.settings.host)
-            log.info("the owner is set up; listening on %s port %d", self.settings.host, self.port)
+            log.info("the owner is set up; the page is at %s", " and ".join(self.urls()))
         except UsageError as e:
             log.error("%s; still on loopback only", e)
             self._listen(LOOPBACK)

@@ -109,6 +109,20 @@ async def test_who_listens_everywhere_is_reached_by_an_address(tmp_path: Path, h
         assert store.base() == f"http://{lan_address() or socket.gethostname()}:8088"
 
 
+@pytest.mark.skipif(lan_address() is None, reason="NO private address here: what others use is NOT tested")
+async def test_who_listens_everywhere_says_where_others_reach_it(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server = await start(host="0.0.0.0")
+    assert len(server.urls()) == 1, "nobody else comes in before there is an owner"
+    async with owner(server) as who:
+        near, far = server.urls()
+        assert far == f"http://{lan_address()}:{server.port}/"
+        assert f"the page is at {near} and {far}" in caplog.text
+        await who.ask("GET", far + "login")
+
+
 async def test_a_camera_ends_although_the_server_was_down(start: Start) -> None:
     server = await start()
     async with owner(server) as who:
