@@ -1,4 +1,4 @@
-"""A piece of the disk that is the server's own, let go when it has to start on a disk that is full."""
+"""A piece of the disk that is the server's own, let go when it has to start, or to delete, on a disk that is full."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ LEAST_BYTES = 256 * 1024  # enough for the index's log and its shared memory
 class Ballast:
     """The file `ballast` of a store: nothing in it, but room.
 
-    SQLite cannot open an index without room for two small files beside it. Who fills a disk is somebody else as a
+    SQLite cannot open an index without room for two small files beside it, nor note without room for a page that a
+    camera is to be erased. Who fills a disk is somebody else as a
     rule: the store refuses items long before.
     """
 
@@ -28,7 +29,7 @@ class Ballast:
         self._dropped = False
 
     def drop_if_full(self) -> None:
-        """Before the index is opened: make room where there is less of it than the ballast takes."""
+        """Before the index is opened, or a camera goes: make room where there is less of it than the ballast takes."""
         with suppress(FileNotFoundError):
             if shutil.disk_usage(self._root).free < BYTES:
                 self._path.unlink()

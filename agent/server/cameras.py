@@ -196,6 +196,7 @@ class Cameras:
         async with self._changing:
             if (row := self._rows.get(name)) is None:
                 return
+            self._archive.ballast.drop_if_full()  # what makes room needs some first
             await self._archive.index.write(lambda rows: self._forget(rows, row, erase=True))
             self._gone |= dict.fromkeys(self._tombstones(row), self._clock.wall_ns())
             self._unerased.add(name)

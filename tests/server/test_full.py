@@ -27,11 +27,11 @@ SPOOL = "0123456789abcdef"
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of four megabytes of its own."""
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk of four megabytes of its own, or of as many as the test asks for."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', 4)}m", "tmpfs", str(place)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs root, to mount a small disk")
     yield place
@@ -132,11 +132,37 @@ async def test_an_event_can_be_deleted_where_nothing_fits_any_more(small_disk: P
         while event["state"] != "closed":
             await asyncio.sleep(0.1)
             [event] = (await who.ask("GET", "/api/v1/events"))["events"]
-        with open(small_disk / "others", "wb", buffering=0) as others, suppress(OSError):
-            while True:
-                others.write(bytes(4096))
+        fill(small_disk)
         await who.ask("PUT", "/v1/cam/porch/picture", 507, data=jpeg(2), headers=login)
         await who.ask("DELETE", f"/api/v1/events/{event['id']}", 204)
         await who.ask("DELETE", f"/api/v1/events/{event['id']}", 404)
         assert (await who.ask("GET", "/api/v1/events"))["events"] == []
         assert server._archive is not None and check(server._archive.root).ok
+
+
+@pytest.mark.parametrize("pictures", [0, 1])
+@pytest.mark.parametrize("small_disk", [16], indirect=True)
+async def test_a_camera_can_be_deleted_where_nothing_fits_any_more(
+    small_disk: Path, start: Start, pictures: int
+) -> None:
+    """Also one that has nothing to give back: the index takes the ballast's room."""
+    server = await start(store=str(small_disk / "store"), durable=True)
+    async with owner(server) as who:
+        made = await who.add("porch")
+        login = basic(made["login"], made["password"])
+        for n in range(pictures):
+            await who.ask("PUT", "/v1/cam/porch/picture", 201, data=jpeg(n) + bytes(60_000), headers=login)
+        while not (small_disk / "store" / "ballast").exists():
+            await asyncio.sleep(0.05)
+        fill(small_disk)
+        await who.ask("DELETE", "/api/v1/cameras/porch", 204)
+        await who.ask("PUT", "/v1/cam/porch/picture", 410, data=jpeg(2), headers=login)
+        assert server._archive is not None and check(server._archive.root).ok
+        assert list((small_disk / "store" / "items").iterdir()) == []
+
+
+def fill(disk: Path) -> None:
+    """Somebody else takes all that is left."""
+    with open(disk / "others", "ab", buffering=0) as others, suppress(OSError):
+        while True:
+            others.write(bytes(4096))
