@@ -15,6 +15,7 @@ from agent.outbox import MemoryOutbox
 from agent.server.app import CameraServer
 from agent.server.archive import Outcome
 from agent.server.fsck import check
+from agent.server.index.rows import Grant
 from agent.server.notify import WebhookSettings
 from tests.server.conftest import Start
 from tests.server.people import PASSWORD, Person, invited, owner, person
@@ -142,6 +143,23 @@ async def test_who_only_looks_may_not(start: Start) -> None:
             await viewer.ask("DELETE", f"{EVENTS}/{id_}", 403)
         async with person(server) as anybody:
             await anybody.ask("DELETE", f"{EVENTS}/{id_}", 401)
+        assert len((await who.ask("GET", f"{EVENTS}/{id_}"))["items"]) == 4
+
+
+async def test_who_has_cameras_of_their_own_may_not_where_one_was_shown_to_them(start: Start) -> None:
+    """The route lets them in, as it does not know whose the event is."""
+    server = await start()
+    async with owner(server) as who, invited(server, who, "ben") as ben:
+        await who.add("porch")
+        await store(server, await sent(MemoryOutbox("porch"), 1))
+        id_ = (await events(who))[1]
+        [account] = [a.id for a in server._accounts.all() if a.name == "ben"]
+        assert server._archive is not None
+        await server._archive.index.write(lambda rows: rows.grants.put(Grant(account, "porch")))
+        await server._accounts.load()
+        await ben.ask("GET", f"{EVENTS}/{id_}")
+        await ben.ask("DELETE", f"{EVENTS}/{id_}", 403)
+        await ben.ask("PUT", f"{EVENTS}/{id_}/kept", 403, json={"kept": True})
         assert len((await who.ask("GET", f"{EVENTS}/{id_}"))["items"]) == 4
 
 
