@@ -149,8 +149,8 @@ class Pipeline:
         except TimeoutError:
             pass
 
-    def _publish(self, frame: Frame) -> None:
-        """Called by the source for every frame; never waits."""
+    def _publish(self, frame: Frame) -> int:
+        """Called by the source for every frame; never waits. Returns until when nobody wants the next one."""
         c = self.counters
         c.frames += 1
         c.frame_bytes += len(frame.data)
@@ -174,8 +174,14 @@ class Pipeline:
         if frame.pts_ns < self._asked_until_ns:
             self._judged = frame
             self.recorder.decision(frame, Decision(True, reason="asked"))
-        if self._judge is not None and (row := self._looks.due(frame.pts_ns, self.recorder.settled_ns(frame))):
+        if self._judge is None:
+            return 0
+        settled_ns = self.recorder.settled_ns(frame)
+        if row := self._looks.due(frame.pts_ns, settled_ns):
             self._judge.offer(frame, row)
+        if self.hub.readers or self.recorder.young(frame):
+            return 0
+        return self._looks.unwanted_until_ns(frame.pts_ns, settled_ns)
 
     @property
     def fps(self) -> float:

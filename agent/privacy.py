@@ -8,7 +8,6 @@ is the cheapest way that is opaque without trusting our own reading of entropy-c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from agent.errors import PermanentError
@@ -49,8 +48,8 @@ class Painted:
         """See `Source.run`; raises PermanentError for a camera that sends no JPEGs."""
         await self._source.run(self._painter(publish))
 
-    def _painter(self, publish: Publish) -> Callable[[Frame], None]:
-        def paint_and_publish(frame: Frame) -> None:
+    def _painter(self, publish: Publish) -> Publish:
+        def paint_and_publish(frame: Frame) -> int | None:
             if frame.codec is not Codec.JPEG:
                 codec = frame.codec.name
                 why = f"privacy masks need a camera that sends JPEGs, not {codec}: set reencode: true (or codec: mjpeg)"
@@ -61,8 +60,8 @@ class Painted:
                 self.withheld += 1
                 level = logging.WARNING if self.withheld == 1 else logging.DEBUG
                 log.log(level, "%s: a picture could not be painted and is withheld: %s", self.label, e)
-                return
-            publish(replace(frame, data=data, luma=None, altered=True))
+                return None
+            return publish(replace(frame, data=data, luma=None, altered=True))
 
         return paint_and_publish
 

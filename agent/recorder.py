@@ -112,6 +112,10 @@ class Recorder:
             return 0
         return max(0, self._event.last_motion.pts_ns + self._post_ns - frame.pts_ns)
 
+    def young(self, frame: Frame) -> bool:
+        """Whether an event runs whose clips are short, so that little is lost with the camera."""
+        return self._event is not None and frame.pts_ns - self._event.first.pts_ns < YOUNG_NS
+
     def frame(self, frame: Frame) -> None:
         """A captured frame; index 0 begins a new run and closes the event of the old one."""
         if frame.index == 0:

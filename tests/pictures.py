@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from agent.frame import Frame
-from agent.sources import Source
+from agent.sources import Publish, Source
 
 Script = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -89,15 +89,21 @@ def always(answer: bytes) -> Script:
     return script
 
 
-async def collect(source: Source, count: int = 0, timeout_s: float = 60.0) -> tuple[list[Frame], BaseException | None]:
-    """The frames of a run until it ends, or `count` are there; and how it ended (None: it returned, or was cut)."""
+async def collect(
+    source: Source, count: int = 0, timeout_s: float = 60.0, until: Publish = lambda frame: None
+) -> tuple[list[Frame], BaseException | None]:
+    """The frames of a run until it ends, or `count` are there; and how it ended (None: it returned, or was cut).
+
+    `until`: what the source is told of each frame, until when nobody wants another.
+    """
     frames: list[Frame] = []
     enough = asyncio.Event()
 
-    def publish(frame: Frame) -> None:
+    def publish(frame: Frame) -> int | None:
         frames.append(frame)
         if count and len(frames) >= count:
             enough.set()
+        return until(frame)
 
     run = asyncio.create_task(source.run(publish))
     waiter = asyncio.create_task(enough.wait())

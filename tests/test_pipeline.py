@@ -194,3 +194,36 @@ async def test_an_event_that_lasts_anyhow_is_looked_at_half_as_often_but_not_tow
     assert {gap for at, gap in gaps.items() if at >= 232} == {2}, "two seconds before its end all is as before it"
     [closed] = [r for r in sink.records if r["state"] == "closed"]
     assert (closed["why"], closed["end_ns"]) == ("quiet", frame(250, 25.0).wall_ns)
+
+
+async def test_a_source_may_keep_frames_back_only_while_nobody_wants_them() -> None:
+    told: list[int] = []
+    go = asyncio.Event()
+
+    class Asking:
+        label = "asking"
+
+        async def run(self, publish: Publish) -> None:
+            for i in range(100):
+                told.append(publish(frame(i, i / 10)) or 0)
+                await asyncio.sleep(0.002)
+            await go.wait()
+            told.append(publish(frame(100, 10.0)) or 0)
+
+    def moving(f: Frame) -> Decision:
+        return MOVING if 2 * SECOND < f.pts_ns < 3 * SECOND else Decision(False)
+
+    pipeline = Pipeline("porch", Asking(), [], analyse=moving)
+    run = asyncio.create_task(pipeline.run())
+    while len(told) < 100:
+        await asyncio.sleep(0.01)
+    with pipeline.hub.subscribe():
+        go.set()
+        await run
+    assert all(0 < t - i * SECOND // 10 <= SECOND // 5 for i, t in enumerate(told[:20])), "until the next look"
+    begun = told.index(0)
+    assert 20 <= begun < 25 and not any(told[begun : begun + 15]), (
+        "clips of a young event are short: they leave at once"
+    )
+    assert all(told[45:60]), "and not those of an older one"
+    assert told[100] == 0, "somebody watches"

@@ -68,12 +68,21 @@ class Splitter:
     def buffer_bytes(self) -> int:
         return len(self._buf)
 
+    @property
+    def begun(self) -> int:
+        """Bytes that are here of what is no picture yet."""
+        return self._end - self._at
+
     def room(self) -> memoryview:
         """Where to receive into: 64 KiB at least, and all that is missing of the part under way."""
         left = len(self._buf) - self._end
         if left < READ_BYTES or left < self.missing + 4096:
             self._compact(max(self.missing + 4096, READ_BYTES))
         return self._view[self._end :]
+
+    def expect(self, count: int) -> None:
+        """So many bytes are to come at once: `room()` has them."""
+        self.missing = max(self.missing, count)
 
     def received(self, count: int) -> list[bytes]:
         """The pictures that became whole with `count` more bytes in `room()`; raises ValueError at a limit."""

@@ -9,6 +9,8 @@ SETTLED_NS = 2_000_000_000
 CALM_NS = 5_000_000_000
 """where nothing at all has differed for so long, too"""
 MOST_TOGETHER = 8
+EARLY_NS = 10_000_000
+"""a frame may come so much before its due time, at most an eighth of a look's: jitter would choose the next one"""
 
 
 class Looks:
@@ -21,6 +23,7 @@ class Looks:
 
     def __init__(self, per_s: float | None) -> None:
         self._period_ns = round(1e9 / per_s) if per_s else 0
+        self._early_ns = min(self._period_ns // 8, EARLY_NS)
         self._spaced_ns = max(self._period_ns, min(2 * self._period_ns, SPACED_NS))
         self.together = min(max(1, SETTLED_NS // self._spaced_ns), MOST_TOGETHER) if per_s else 1
         self.begin(0)
@@ -35,12 +38,21 @@ class Looks:
         self._due_ns = pts_ns
         self._stirred_ns = pts_ns
 
+    def unwanted_until_ns(self, pts_ns: int, settled_ns: int = 0) -> int:
+        """Up to which time no frame after this one is waited for, whatever is found in those that were due so far.
+
+        While an event is settled that is no due time: a row of looks is as good a little later.
+        """
+        if settled_ns >= SETTLED_NS:
+            return pts_ns + self._spaced_ns
+        return min(self._due_ns, pts_ns + self._period_ns) - self._early_ns
+
     def due(self, pts_ns: int, settled_ns: int = 0) -> int:
         """How many frames to look at in a row, this one the last of them; 0: not at this one.
 
         `settled_ns`: how long the running event lasts whatever is found.
         """
-        if pts_ns < self._due_ns:
+        if pts_ns < self._due_ns - self._early_ns:
             return 0
         settled = settled_ns >= SETTLED_NS
         period_ns = self._spaced_ns if settled or pts_ns - self._stirred_ns >= CALM_NS else self._period_ns

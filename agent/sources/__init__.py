@@ -11,7 +11,9 @@ from agent.errors import UsageError
 from agent.frame import Frame
 from agent.sources.presets import PRESETS
 
-Publish = Callable[[Frame], None]
+Publish = Callable[[Frame], int | None]
+"""Takes a frame at once. Returns until when (the frames' `pts_ns`) nobody wants another: a source that this spares work
+may give those before then with the first one after it. None or a time that has passed: each at once."""
 
 
 class Source(Protocol):

@@ -30,14 +30,22 @@ def _hopeless(splitter: Splitter) -> None:
         raise TransientError(told_of(splitter))
 
 
-class Pictures:
-    """A body of JPEGs, received in place; each whole one is given to `publish` at once. `length`: if known."""
+Take = Callable[[list[bytes], list[int]], int]
+"""Takes pictures that were received together, with the time of arrival of each (monotonic nanoseconds). Returns until
+when nobody wants another."""
 
-    def __init__(self, splitter: Splitter, publish: Callable[[list[bytes]], None], length: int | None = None) -> None:
+
+class Pictures:
+    """A body of JPEGs, received in place, and given to `publish` whole, as soon as somebody wants them.
+
+    `length`: if known.
+    """
+
+    def __init__(self, splitter: Splitter, publish: Take, length: int | None = None) -> None:
         self._splitter = splitter
         self._publish = publish
         self._left = length
-        self._rhythm = Rhythm(time.monotonic)
+        self._rhythm = Rhythm()
         self._since = self._pieces = 0
         self.patience_s = 0.0
         self.room = splitter.room
@@ -52,11 +60,14 @@ class Pictures:
         self._pieces += 1
         want, self.patience_s = self._splitter.missing, 0.0
         if pictures:
-            self._rhythm.came(self._since, self._pieces)
-            self._since = self._pieces = 0
-            self._publish(pictures)
-            if want == 1 and self._rhythm.least > 1:
-                want, self.patience_s = self._rhythm.least, self._rhythm.patience_s
+            begun = self._splitter.begun
+            now_ns, size = time.monotonic_ns(), self._since - begun
+            times = self._rhythm.came(now_ns, len(pictures), size, self._pieces, begun > 0)
+            self._since, self._pieces = begun, 0
+            self._rhythm.wait(self._publish(pictures, times))
+            if (least := self._rhythm.least - begun) > want:
+                want, self.patience_s = least, self._rhythm.patience_s
+                self._splitter.expect(want)
         else:
             _hopeless(self._splitter)
         if self._left is None:
@@ -68,7 +79,7 @@ class Pictures:
 class ChunkedPictures:
     """The same in chunks (RFC 9112, 7.1): their sizes are taken out, at the price of one more copy."""
 
-    def __init__(self, splitter: Splitter, publish: Callable[[list[bytes]], None]) -> None:
+    def __init__(self, splitter: Splitter, publish: Take) -> None:
         self._splitter = splitter
         self._publish = publish
         self._buf = bytearray(_READ_BYTES)
@@ -108,7 +119,7 @@ class ChunkedPictures:
         except ValueError as e:
             raise _as_error(e) from None
         if pictures:
-            self._publish(pictures)
+            self._publish(pictures, [time.monotonic_ns()] * len(pictures))
         else:
             _hopeless(self._splitter)
 

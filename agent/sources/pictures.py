@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Annotated
 
 from agent.clock import SystemClock
@@ -14,7 +13,7 @@ from agent.media.jpeg import SizeWatch, TooLarge
 from agent.media.multipart import Splitter
 from agent.schema import above, at_most
 from agent.sources import Publish
-from agent.sources.bodies import ChunkedPictures, Pictures, told_of
+from agent.sources.bodies import ChunkedPictures, Pictures, Take, told_of
 from agent.sources.http import Body, Head
 from agent.sources.login import Login
 from agent.sources.spread import Spread
@@ -52,19 +51,23 @@ class Run:
         self._count = 0
         self._came_ns = 0
 
-    def pictures(self, pictures: list[bytes]) -> None:
-        """Publish them; another size begins a new run, so that no clip has two."""
-        for data in pictures:
-            clock = self._clock
+    def pictures(self, pictures: list[bytes], times: list[int]) -> int:
+        """Publish them; another size begins a new run, so that no clip has two.
+
+        `times`: when each arrived, monotonic nanoseconds. Returns until when nobody wants another, 0 for at once.
+        """
+        until_ns = 0
+        wall_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
+        for data, came_ns in zip(pictures, times, strict=True):
             if self._size.changed(data) and self._size.size:
                 log.info("%s: the pictures are %dx%d from now on: a new run", self._label, *self._size.size)
                 self._index = 0
             self._count += 1
-            self._came_ns = clock.monotonic_ns()
-            at_ns = self._spread.at(self._came_ns)
-            wall_ns = clock.wall_ns() + at_ns - self._came_ns
-            self._publish(Frame(Codec.JPEG, data, True, at_ns, wall_ns, self._index))
+            self._came_ns = came_ns
+            at_ns = self._spread.at(came_ns)
+            until_ns = self._publish(Frame(Codec.JPEG, data, True, at_ns, wall_ns + at_ns, self._index)) or 0
             self._index += 1
+        return min(until_ns, self._came_ns + round(self._stall_s * 1e9 / 4))  # what waits is no stall
 
     async def all(self, answer: Answer, login: Login, timeout_s: float, poll_s: float) -> None:
         """Everything from this answer on; never returns: raises when the camera is gone."""
@@ -94,7 +97,8 @@ class Run:
                 bad = told_of(splitter)
                 raise TransientError(f"no picture for {self._stall_s:g} s" + (f" ({bad})" if bad else ""))
             connection.ended.result()
-            self.pictures(splitter.close())
+            last = splitter.close()
+            self.pictures(last, [self._clock.monotonic_ns()] * len(last))
             if not splitter.frames and splitter.bad_parts:
                 raise TransientError(told_of(splitter))
         except TooLarge as e:
@@ -119,7 +123,7 @@ def _is_still(head: Head) -> bool:
     return not head.media_type.startswith("multipart/")
 
 
-def _body_of(head: Head, splitter: Splitter, publish: Callable[[list[bytes]], None]) -> Body:
+def _body_of(head: Head, splitter: Splitter, publish: Take) -> Body:
     if head.chunked:
         return ChunkedPictures(splitter, publish)
     # A stream's Content-Length is made up; a still's tells its end where the camera keeps the connection.

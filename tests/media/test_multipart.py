@@ -160,3 +160,13 @@ def test_an_absurd_size_is_refused_also_in_the_middle() -> None:
 def test_changing_comments_and_sizes_are_fine() -> None:
     pictures = [stamp(jpeg(i, 32 + i, 32), i) for i in range(5)]
     assert Splitter().feed(b"".join(plain(p) for p in pictures)) == pictures
+
+
+def test_there_is_room_for_what_is_expected_and_it_says_what_has_begun() -> None:
+    splitter = Splitter()
+    splitter.expect(1_000_000)
+    assert len(splitter.room()) >= 1_000_000
+    data = plain(PICTURES[0]) + plain(PICTURES[1])
+    assert splitter.feed(data[:-1000]) == [PICTURES[0]]
+    assert splitter.begun == len(data) - 1000 - data.index(PICTURES[1])
+    assert splitter.feed(data[-1000:]) and splitter.begun <= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from agent.motion.looks import CALM_NS, Looks
+from agent.motion.looks import CALM_NS, SETTLED_NS, Looks
 
 MS = 1_000_000
 
@@ -52,3 +52,30 @@ def test_a_new_run_is_looked_at_from_its_first_frame_and_in_full() -> None:
 
 def test_every_frame_is_looked_at_where_there_is_no_limit() -> None:
     assert times(Looks(None), 20_000) == list(range(0, 20_000, 100))
+
+
+def test_jitter_does_not_choose_the_frame_behind_the_one_that_is_due() -> None:
+    looks = Looks(5)
+    early = [i * 100 - 20 * (i % 2) - 10 for i in range(1, 50)]
+    assert looks.due(0) and [ms for ms in early if looks.due(ms * MS)] == [ms for ms in early if (ms + 10) % 200 == 0]
+
+
+def test_no_frame_is_looked_at_before_it_says_so() -> None:
+    for per_s, stirs in ((5, True), (5, False), (1, True), (15, True)):
+        looks = Looks(per_s)
+        until_ns = waited = 0
+        for ms in range(0, 20_000, 20):
+            looked = looks.due(ms * MS)
+            assert not (looked and ms * MS < until_ns)
+            waited += ms * MS < until_ns
+            until_ns = looks.unwanted_until_ns(ms * MS)
+            if looked:
+                looks.found(ms * MS, calm=not stirs)
+        assert waited > 20_000 / 20 / 2, "most of fifty pictures a second are not looked at"
+
+
+def test_a_settled_event_waits_for_no_look() -> None:
+    looks = Looks(5)
+    looks.due(0)
+    assert looks.unwanted_until_ns(100 * MS) < 200 * MS
+    assert looks.unwanted_until_ns(100 * MS, SETTLED_NS) == 500 * MS

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import pytest
 
+from agent.frame import Frame
+from agent.sources import Publish
 from agent.sources.mjpeg import MjpegSource
 from agent.sources.rhythm import Rhythm
 from tests.pictures import collect, jpegs, raw_server
@@ -14,6 +17,7 @@ from tests.sources.test_mjpeg import MULTIPART
 
 PICTURE = jpegs(1)[0]
 EVERY_S = 0.1
+MS = 1_000_000
 
 
 def part(size: int) -> bytes:
@@ -23,8 +27,17 @@ def part(size: int) -> bytes:
     return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(picture) + picture + b"\r\n"
 
 
-async def play(sizes: list[int], pieces: int, caplog: pytest.LogCaptureFixture) -> tuple[list[float], int]:
-    """When each picture was published, in seconds after it was sent whole, and how often the source woke up."""
+async def play(
+    sizes: list[int],
+    pieces: int,
+    caplog: pytest.LogCaptureFixture,
+    until: Publish = lambda frame: None,
+    stall_timeout_s: float = 10.0,
+) -> tuple[list[float], int]:
+    """The time of each picture, in seconds after it was sent whole, and how often the source woke up.
+
+    `until`: what the source is told of each, until when nobody wants another.
+    """
     sent: list[float] = []
 
     async def script(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,9 +53,12 @@ async def play(sizes: list[int], pieces: int, caplog: pytest.LogCaptureFixture) 
             sent.append(now())
         await asyncio.sleep(30)
 
+    def source(port: int) -> MjpegSource:
+        return MjpegSource(f"http://127.0.0.1:{port}/", stall_timeout_s=stall_timeout_s)
+
     caplog.set_level("DEBUG", "agent.sources.pictures")
     async with raw_server(script) as port:
-        frames, _ = await collect(MjpegSource(f"http://127.0.0.1:{port}/"), len(sizes))
+        frames, _ = await collect(source(port), len(sizes), until=until)
     found = re.search(r"(\d+) wake-ups", caplog.text)
     assert found
     return [f.pts_ns / 1e9 - s for f, s in zip(frames, sent, strict=True)], int(found[1])
@@ -64,30 +80,103 @@ async def test_sizes_that_jump_are_not_waited_for(caplog: pytest.LogCaptureFixtu
     assert sorted(late[6:])[-3] < 0.02
 
 
+def steady(rhythm: Rhythm, count: int, size: int = 40_000, pieces: int = 1, until_ms: int = 0) -> None:
+    """So many pictures at ten a second, one by one; nobody wants the next for `until_ms`."""
+    for _ in range(count):
+        now_ns = rhythm.last_ns + 100 * MS
+        rhythm.came(now_ns, 1, size, pieces if rhythm.least == 1 else 1)
+        rhythm.wait(now_ns + until_ms * MS)
+
+
 def test_what_comes_in_one_piece_is_not_waited_for() -> None:
-    clock = iter(range(1000))
-    rhythm = Rhythm(lambda: next(clock) / 10)
+    rhythm = Rhythm()
     for _ in range(20):
-        rhythm.came(40_000, pieces=1)
+        steady(rhythm, 1)
         assert rhythm.least == 1
 
 
 def test_now_and_then_it_is_seen_whether_they_still_come_in_pieces() -> None:
-    clock = iter(range(1000))
-    rhythm = Rhythm(lambda: next(clock) / 10)
+    rhythm = Rhythm()
     waited = []
     for _ in range(300):
-        rhythm.came(40_000, pieces=2 if rhythm.least == 1 else 1)
+        steady(rhythm, 1, pieces=2)
         waited.append(rhythm.least > 1)
     assert 1 <= waited[20:].count(False) <= 6
-    for _ in range(70):
-        rhythm.came(40_000, pieces=1)
+    steady(rhythm, 70)
     assert rhythm.least == 1
 
 
 def test_of_pictures_that_are_about_as_large_little_is_left_for_a_second_waking() -> None:
-    clock = iter(range(1000))
-    rhythm = Rhythm(lambda: next(clock) / 10)
+    rhythm = Rhythm()
     for i in range(60):
-        rhythm.came(63_000 + 50 * (-1) ** i, pieces=2 if rhythm.least == 1 else 1)
+        steady(rhythm, 1, 63_000 + 50 * (-1) ** i, pieces=2)
     assert 63_000 - 50 - 250 < rhythm.least <= 63_000 - 50
+
+
+def test_pictures_that_nobody_wants_are_waited_for_together_and_came_one_after_the_other() -> None:
+    rhythm = Rhythm()
+    steady(rhythm, 30)
+    begin_ns = rhythm.last_ns
+    rhythm.wait(begin_ns + 390 * MS)
+    assert 3 * 40_000 < rhythm.least <= 4 * 40_000
+    assert 0.4 < rhythm.patience_s <= 0.5
+    assert rhythm.came(begin_ns + 404 * MS, 4, 160_000, 1) == [begin_ns + i * 101 * MS for i in (1, 2, 3, 4)]
+
+
+def test_when_the_next_has_begun_the_last_did_not_come_only_now() -> None:
+    rhythm = Rhythm()
+    steady(rhythm, 30)
+    begin_ns = rhythm.last_ns
+    rhythm.wait(begin_ns + 190 * MS)
+    assert rhythm.came(begin_ns + 198 * MS, 1, 40_000, 1, begun=True) == [begin_ns + 99 * MS]
+    rhythm.wait(begin_ns + 190 * MS)
+    assert rhythm.came(begin_ns + 200 * MS, 1, 40_000, 1) == [begin_ns + 200 * MS]
+
+
+def test_what_came_before_a_wait_was_over_came_when_it_was_due() -> None:
+    rhythm = Rhythm()
+    steady(rhythm, 30)
+    begin_ns = rhythm.last_ns
+    rhythm.wait(begin_ns + 390 * MS)
+    assert rhythm.came(begin_ns + 450 * MS, 1, 40_000, 1) == [begin_ns + 100 * MS]
+
+
+def test_those_that_come_together_by_themselves_are_not_waited_for_together() -> None:
+    rhythm = Rhythm()
+    steady(rhythm, 10)
+    for _ in range(4):
+        now_ns = rhythm.last_ns + 1000 * MS
+        assert rhythm.came(now_ns, 10, 400_000, 1) == [now_ns] * 10 or rhythm.last_ns == now_ns
+        rhythm.wait(now_ns + 390 * MS)
+        assert rhythm.least == 1 and rhythm.patience_s == 0
+
+
+def test_however_long_nobody_wants_one_little_is_left_in_the_kernel() -> None:
+    rhythm = Rhythm()
+    steady(rhythm, 10)
+    rhythm.wait(rhythm.last_ns + 60_000 * MS)
+    assert rhythm.least <= 5 * 40_000
+    rhythm = Rhythm()
+    steady(rhythm, 10, 600_000)
+    rhythm.wait(rhythm.last_ns + 390 * MS)
+    assert rhythm.least <= 600_000
+
+
+async def test_what_nobody_wants_stays_in_the_kernel(caplog: pytest.LogCaptureFixture) -> None:
+    def later(frame: Frame) -> int:
+        return (frame.pts_ns // (400 * MS) + 1) * 400 * MS
+
+    late, wakeups = await play([40_000 + i % 5 * 100 for i in range(40)], 6, caplog, later)
+    assert wakeups < 0.8 * 40
+    assert sorted(abs(s) for s in late)[32] < 0.02, "the times are those of arrival all the same"
+
+
+async def test_one_that_nobody_wants_is_seen_soon_also_when_nothing_follows(caplog: pytest.LogCaptureFixture) -> None:
+    begin_s = time.monotonic()
+    await play([40_000] * 12, 1, caplog, lambda frame: frame.pts_ns + 380 * MS)
+    assert time.monotonic() - begin_s < 12 * EVERY_S + 1.0
+
+
+async def test_a_source_that_keeps_some_back_is_not_taken_for_silent(caplog: pytest.LogCaptureFixture) -> None:
+    late, _ = await play([40_000] * 30, 1, caplog, lambda frame: frame.pts_ns + 450 * MS, stall_timeout_s=0.4)
+    assert len(late) == 30
