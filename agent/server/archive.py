@@ -37,6 +37,8 @@ ITEMS_PER_DIR = 1000
 INCOMING = "incoming"
 GOING = "~"  # in the name of an empty file there: of this item, the file may be gone and the row not yet
 _GOING = re.compile(r"([a-z0-9-]{1,63})~([0-9a-f]{16})~(\d{1,19})\Z")
+BRIEF_BYTES = 256 * 1024
+"""An item up to this is written to memory's pages in well under a millisecond."""
 MIN_FREE_BYTES = 64 * 1024 * 1024
 DAY_NS = 86_400_000_000_000
 
@@ -159,7 +161,8 @@ class Archive:
         if not (NAME.match(item.camera) and SPOOL.match(item.spool) and 1 <= item.seq <= ledger.MAX_SEQ):
             return self._count(Outcome.TYPE)
         try:
-            return self._count(await self.index.write(lambda rows: self._store(rows, item, verified)))
+            brief = len(item.payload) <= BRIEF_BYTES
+            return self._count(await self.index.write(lambda rows: self._store(rows, item, verified), brief=brief))
         except (OSError, UnavailableError) as e:
             log.warning("the store %s takes no item now: %s", self.root, e)
             return self._count(Outcome.FULL)
