@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import Any
 
 import click
@@ -77,7 +79,18 @@ def main() -> None:
     camera-agent run -c config.yaml                        as a service
     camera-agent server -c server.yaml                     the camera server alone
     """
+    _open_what_is_closed()
     no_types_of_files()
+
+
+def _open_what_is_closed() -> None:
+    """Of the descriptors 0, 1 and 2: what is opened next would have that number, and be written to as if it were it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 if __name__ == "__main__":

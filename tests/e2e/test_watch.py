@@ -88,6 +88,29 @@ async def test_started_with_nohup_it_outlives_its_terminal(tmp_path: Path) -> No
     assert await watch.wait() == 0 and b"ended after 4 s" in said
 
 
+@pytest.mark.parametrize("args", ["", "--json"])
+async def test_started_without_any_descriptor_it_watches(tmp_path: Path, args: str) -> None:
+    """As some programs that start others do."""
+    line = shlex.join(
+        [*COMMAND, "watch", "demo", "--port", "0", "--local", "--for", "2s", "--keep", str(tmp_path / "k")]
+    )
+    watch = await asyncio.create_subprocess_shell(
+        f"exec {line} {args} <&- >&- 2>&-", cwd=ROOT, env=os.environ | places(tmp_path)
+    )
+    assert await asyncio.wait_for(watch.wait(), 60) == 0
+    with sqlite3.connect(tmp_path / "k" / "index.db") as index:
+        assert index.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_in_a_locale_without_utf_8_the_page_is_none_the_worse(tmp_path: Path) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
+    async with running("watch", "demo", "--port", "0", "--local", env=places(tmp_path) | plain) as watch:
+        link = (await watch.said(r"here +(\S+)"))[1]
+        async with aiohttp.ClientSession() as http, http.get(link.rpartition("/j/")[0] + "/login") as page:
+            assert "<title>Open your link · camera-agent</title>" in await page.text()
+        assert await watch.end() == 0
+
+
 async def test_a_closed_terminal_is_a_clean_end(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     with open(tmp_path / "err", "wb") as err:

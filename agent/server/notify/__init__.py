@@ -77,7 +77,7 @@ def secret(path: str | None) -> str:
     if path is None:
         return ""
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}") from None
 

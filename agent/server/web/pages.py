@@ -20,7 +20,7 @@ INDEX, SETTINGS = "index.html", "settings.html"
 
 
 def _template(name: str) -> Template:
-    return Template((HERE / "templates" / f"{name}.html").read_text())
+    return Template((HERE / "templates" / f"{name}.html").read_text(encoding="utf-8"))
 
 
 class Static:
