@@ -27,8 +27,16 @@ class Session(Protocol):
         """The next item; waits until there is one."""
         ...
 
-    async def part(self, max_bytes: int) -> Part:
-        """The next part of at most `max_bytes`: what happens now overtakes between the parts of what waited."""
+    @property
+    def unfinished(self) -> bool:
+        """Whether an item has begun of which parts are left."""
+        ...
+
+    async def part(self, max_bytes: int, begin: bool = True) -> Part:
+        """The next part of at most `max_bytes`: what happens now overtakes between the parts of what waited.
+
+        Without `begin` nothing overtakes.
+        """
         ...
 
 

@@ -199,12 +199,13 @@ class Session:
         session = self._feed.outbox.session()
         while True:
             await self._pace.room()
-            while sum(self._flying.values()) >= self._window:
+            while (is_full := sum(self._flying.values()) >= self._window) and not session.unfinished:
                 self._room.clear()
                 await self._room.wait()
-            part = await session.part(self._pace.part_bytes)
-            if not part.start:
-                self._flying[part.item.seq] = len(part.item.payload)
+            # What has begun goes on: an item larger than the window is acknowledged when all of it is there.
+            part = await session.part(self._pace.part_bytes, begin=not is_full)
+            if not part.start or part.item.seq in self._flying:  # else it was refused meanwhile
+                self._flying[part.item.seq] = part.end
             await self._ws.send_bytes(wire.pack_part(part.item, part.start, part.end))
             if (mark := self._pace.sent(part.end - part.start)) is not None:
                 await self._ws.ping(mark)

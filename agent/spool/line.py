@@ -66,11 +66,19 @@ class Line:
         self._order.sent(found.rank, len(found.item.payload))
         return found.item
 
-    async def part(self, max_bytes: int) -> Part:
-        """The next part; at most MAX_OPEN items are unfinished at a time, the parts of each are in order."""
+    @property
+    def unfinished(self) -> bool:
+        """Whether an item has begun of which parts are left."""
+        return bool(self._open)
+
+    async def part(self, max_bytes: int, begin: bool = True) -> Part:
+        """The next part; at most MAX_OPEN items are unfinished at a time, the parts of each are in order.
+
+        Without `begin` no other item begins while one is unfinished.
+        """
         if not self._open:
             self._open.append(await self._next())
-        elif len(self._open) < MAX_OPEN:
+        elif begin and len(self._open) < MAX_OPEN:
             top = self._open[-1]
             if (found := self._order.overtake(top.item.event, top.rank)) and (one := await self._fetch(*found)):
                 self._open.append(one)

@@ -45,6 +45,17 @@ async def test_what_happens_now_overtakes_between_two_parts() -> None:
     assert await store.parts(5) == [(2, 0, 500), (3, 0, 1000), (3, 1000, 1500), (1, 1000, 2000), (1, 2000, 3000)]
 
 
+async def test_nothing_overtakes_where_nothing_else_may_begin() -> None:
+    store = Store()
+    store.add(1, 2000, event=1)
+    await store.parts(1)
+    assert store.line.unfinished
+    store.add(2, 500, event=2, worth=Worth.HEAD, now=True)
+    part = await store.line.part(1000, begin=False)
+    assert (part.item.seq, part.start, part.end) == (1, 1000, 2000) and not store.line.unfinished
+    assert await store.parts(1) == [(2, 0, 500)]
+
+
 async def test_newer_events_overtake_older_ones_and_few_are_unfinished() -> None:
     store = Store()
     unfinished: set[int] = set()
