@@ -22,7 +22,7 @@ __all__ = ["server", "start"]
 async def test_an_item_larger_than_the_window_arrives_and_what_follows_it(server: CameraServer, size: int) -> None:
     """As a second of a camera that sends large pictures, and as what came while the agent was held up."""
     box = MemoryOutbox("porch")
-    sent = [b"\xff\xd8" + secrets.token_bytes(n - 2) for n in (1000, size, 1000, size, 1000)]
+    sent = [b"\xff\xd8" + secrets.token_bytes(n - 2) for n in (1000, size) * 4]
     for payload in sent:
         box.put(ItemType.STILL, 0, time.time_ns(), payload)
     sink = WebSocketSink(url=f"ws://127.0.0.1:{server.port}", token=await server.issue_token("porch"))

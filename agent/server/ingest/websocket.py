@@ -264,7 +264,7 @@ class Session:
         self._flying_bytes += size
         task = asyncio.create_task(self._take(item))
         self._takes.add(task)
-        task.add_done_callback(self._takes.discard)
+        task.add_done_callback(self._taken)
 
     async def _take(self, item: Item) -> None:
         try:
@@ -279,8 +279,12 @@ class Session:
         finally:
             self._flying_bytes -= len(item.payload)
             self._share.shrink(len(item.payload))
-            self._room.set()
             self._ackable.set()
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        """Only now it is none of those that are under way: who is woken earlier still counts it, and waits for ever."""
+        self._takes.discard(task)
+        self._room.set()
 
     async def _text(self, text: str) -> None:
         body = _control(text)
