@@ -18,7 +18,7 @@ from tests.sinks.runs import running
 __all__ = ["server", "start"]
 
 
-@pytest.mark.parametrize("size", [WINDOW_BYTES, WINDOW_BYTES + 1, 3 * WINDOW_BYTES])
+@pytest.mark.parametrize("size", [WINDOW_BYTES, WINDOW_BYTES + 1, WINDOW_BYTES * 3 // 2])
 async def test_an_item_larger_than_the_window_arrives_and_what_follows_it(server: CameraServer, size: int) -> None:
     """As a second of a camera that sends large pictures, and as what came while the agent was held up."""
     box = MemoryOutbox("porch")
