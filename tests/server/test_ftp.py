@@ -274,6 +274,28 @@ async def test_cut_uploads_are_truncated_and_can_be_continued(ftp: Ftp) -> None:
     assert await ftp.stored() == [parts, parts, kept, parts, kept, kept]
 
 
+@pytest.mark.parametrize("by", ["APPE", "STOR", "DELE"])
+async def test_nothing_goes_on_from_a_cut_picture_that_was_made_good(ftp: Ftp, by: str) -> None:
+    """A camera that appends under one name, always: its next picture is the next picture."""
+    whole, another = jpeg(8, 640, 480), jpeg(9, 640, 480)
+    half = len(whole) // 2
+
+    def work() -> list[str]:
+        raw = Raw(ftp).login()
+        said = [raw.stor("a.jpg", whole[:half])]
+        if by == "DELE":
+            said.append(raw.ask("DELE a.jpg"))
+        else:
+            said.append(raw.stor("a.jpg", whole[half:] if by == "APPE" else whole, by))
+        said.append(raw.stor("a.jpg", another, "APPE"))
+        return said
+
+    said = await asyncio.to_thread(work)
+    assert [s[:3] for s in said] == ["226", "250" if by == "DELE" else "226", "226"]
+    good = [] if by == "DELE" else [(whole, False)]
+    assert await ftp.stored() == [(whole[:half], True), *good, (another, False)]
+
+
 async def test_what_a_killed_curl_left_is_truncated_and_another_goes_on(ftp: Ftp) -> None:
     if not shutil.which("curl"):
         pytest.skip("NO curl: it is NOT tested")

@@ -44,7 +44,8 @@ class Entry:
 class Shelf:
     """One camera's recent names. What they name is in the archive, under names of our own.
 
-    The newest upload that was cut off is kept for two minutes, if `share` has room: a client may append the rest.
+    The newest upload that was cut off is kept for two minutes, if `share` has room: a client may append the rest, once,
+    and not after something else became of the name.
     """
 
     def __init__(self, share: Share) -> None:
@@ -54,6 +55,7 @@ class Shelf:
         self._over = Later(self.forget_cut)
 
     def put(self, path: str, size: int) -> None:
+        self._settle(path)
         self._entries[path] = Entry(size, time.time())
         self._entries.move_to_end(path)
         while len(self._entries) > MAX_NAMES:
@@ -63,9 +65,12 @@ class Shelf:
         return self._entries.get(path)
 
     def remove(self, path: str) -> bool:
+        self._settle(path)
         return self._entries.pop(path, None) is not None
 
     def rename(self, old: str, new: str) -> bool:
+        self._settle(old)
+        self._settle(new)
         entry = self._entries.pop(old, None)
         if entry is not None:
             self._entries[new] = entry
@@ -94,6 +99,11 @@ class Shelf:
         self._over.cancel()
         self._partial = None
         self._share.give_back()
+
+    def _settle(self, path: str) -> None:
+        """What goes on from here under this name is another picture."""
+        if self._partial is not None and self._partial[0] == path:
+            self.forget_cut()
 
     def beginning(self, path: str, offset: int | None) -> bytes:
         """What a resumed upload continues: its first `offset` bytes, or (append) all; b"" when nothing is known."""
