@@ -98,7 +98,7 @@ def _say(made: dict[str, Any], as_json: bool) -> None:
     }
     for word, text in rows.items():
         click.echo(f"{word:<10} {text}")
-    click.echo("\nTo paste, whichever fits the device:")
+    click.echo("\nTo paste, whichever fits the device (ffmpeg sends a film at its own pace with -re before -i):")
     for text in made["lines"].values():
         click.echo(f"  {text}")
 

@@ -47,6 +47,7 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         lines = await page.locator("#added-box .line code").all_text_contents()
         assert {line.split()[0] for line in lines if line} >= {"curl", "ffmpeg", "camera-agent"}
         assert any(line.startswith("curl -T picture.jpg ftp://") for line in lines)
+        assert "-re before -i" in (await page.locator("#added-box").text_content() or "")
         upload = next(line for line in lines if line.endswith("/v1/cam/porch/picture/"))
         login = next(line for line in lines if line.startswith("curl -u")).split()[2].split(":")
         await page.get_by_role("button", name="Done").click()

@@ -206,7 +206,8 @@ async def test_the_commands(tmp_path: Path) -> None:
     assert abs(shown["ends_ms"] / 1000 - time.time() - 86400) < 600
     said = await run("show", "porch")
     assert "ends       in 24 h" in said and "quota      5000.0 MB" in said
-    assert "To paste" in await run("add", "yard")
+    said = await run("add", "yard")
+    assert "To paste" in said and "-re before -i" in said, "a film of an hour would be over in a minute"
     assert "`virtual keys porch`" in await run("add", "porch", code=2), "a camera that uploads keeps its keys"
     renewed = json.loads(await run("keys", "porch", "--json"))
     assert renewed["token"] != made["token"]

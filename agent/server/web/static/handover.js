@@ -6,7 +6,8 @@ const WORDS = {
     "Run this there, with the camera's address or device in place of SOURCE; “camera-agent cameras” finds some."],
   pair: ["The same, by pairing", "Without copying the token; good for ten minutes, once."],
   curl: ["A camera or program that uploads pictures by HTTP", "Cameras take the address, user and password below."],
-  ffmpeg: ["A program that pushes MJPEG", "One endless request; or any program that POSTs multipart or bare JPEGs."],
+  ffmpeg: ["A program that pushes MJPEG", "One endless request; or any program that POSTs multipart or bare JPEGs. " +
+    "With a film file as SOURCE write -re before -i: it is sent as fast as it can be read otherwise."],
   ftp: ["A camera that uploads by FTP", "For the FTP page of its settings: host, port, user and password below."],
 };
 
