@@ -19,6 +19,7 @@ from agent.clock import SystemClock
 from agent.hub import Hub
 from agent.outbox import MemoryOutbox
 from agent.server.app import CameraServer
+from agent.server.web.live import Viewer
 from agent.sinks import Feed
 from agent.sinks.websocket import WebSocketSink
 from agent.supervise import Health, supervise
@@ -142,6 +143,40 @@ async def test_many_credits_are_given_and_taken_back_out_of_sight(
     assert last - at < 15, "what was given is taken back"
     await page.evaluate("document.getElementById('cameras').hidden = false")
     await until(page, f"cameraAgent.lastFrame.index > {last}")
+
+
+async def test_a_page_that_hangs_and_draws_slowly_shows_what_is_there_now(
+    server: CameraServer, page: Page, agent: Agent
+) -> None:
+    await enter(page, server)
+    [viewer] = await _many_credits(server)
+    # What comes while the page hangs waits in the browser, and then two more while one is drawn.
+    await page.evaluate("""() => {
+      const came = [], real = createImageBitmap;
+      let ms = 2000;
+      window.late = [];
+      cameraAgent.onFrame = (f) => came.push(f);
+      window.createImageBitmap = async (blob) => {
+        const sum = await cameraAgent.sha256(await blob.arrayBuffer());
+        for (const end = performance.now() + ms; performance.now() < end;);
+        ms = 250;
+        for (const f of came) if (await cameraAgent.sha256(f.bytes) === sum) late.push(Date.now() - f.wallNs / 1e6);
+        came.splice(0, came.length - 40);
+        return real(blob);
+      };
+    }""")
+    await asyncio.sleep(6)
+    late = await page.evaluate("late")
+    assert len(late) >= 5 and max(late[2:]) < 1500, late
+    assert viewer._outlet.credits <= 3, "and the server leaves pictures out"
+
+
+async def _many_credits(server: CameraServer) -> list[Viewer]:
+    """The viewers, once a page that keeps up has given many."""
+    async with asyncio.timeout(60):
+        while not any(viewer._outlet.credits >= 16 for viewer in server._live._open):
+            await asyncio.sleep(0.05)
+    return list(server._live._open)
 
 
 async def test_a_phone_shows_all_of_it(server: CameraServer, page: Page, agent: Agent) -> None:

@@ -35,6 +35,8 @@ class LiveView {
     this.arrived = 0;
     this.times = [];
     this.given = 0;
+    this.newest = null; // the picture that is to be drawn next
+    this.drawing = false;
     this.delay = new Delay();
     this.onScreen = true;
     this.moving = false;
@@ -101,14 +103,28 @@ class LiveView {
   async take(buffer) {
     const arrivedMs = performance.timeOrigin + performance.now();
     const frame = liveFrame(buffer);
-    if (frame) {
-      this.note(frame, arrivedMs);
-      if (frame.codec === JPEG) await this.paint(frame.bytes);
-      else if (!this.film) return this.play();
-      this.delay.drawn(frame.wallNs);
-    }
     this.given = Math.max(0, this.given - 1);
-    this.ask();
+    if (!frame) return this.ask();
+    this.note(frame, arrivedMs);
+    if (frame.codec !== JPEG) return this.film || this.play();
+    this.newest = frame;
+    if (!this.drawing) await this.draw();
+  }
+
+  /** Draw the newest picture, and then what came meanwhile: of that, too, the newest only. */
+  async draw() {
+    this.drawing = true;
+    try {
+      while (this.newest) {
+        const frame = this.newest;
+        this.newest = null;
+        await this.paint(frame.bytes);
+        this.delay.drawn(frame.wallNs);
+        this.ask();
+      }
+    } finally {
+      this.drawing = false;
+    }
   }
 
   /** The camera sends no JPEGs: show its film, until that ends or nobody looks; then see again what it sends. */
