@@ -91,7 +91,7 @@ class Hub:
     """
 
     def __init__(self) -> None:
-        self._readers: set[Reader] = set()
+        self._readers: dict[Reader, None] = {}  # in the order they came, which is that of memory
         self._group_bytes = 0
         self.group: list[Frame] = []
         self.latest: Frame | None = None
@@ -125,9 +125,9 @@ class Hub:
         return Subscription(self, depth)
 
     def add(self, reader: Reader) -> None:
-        self._readers.add(reader)
+        self._readers[reader] = None
         self.changed.set()
 
     def discard(self, reader: Reader) -> None:
-        self._readers.discard(reader)
+        self._readers.pop(reader, None)
         self.changed.set()

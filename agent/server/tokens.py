@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import partial
 
 from agent.clock import Clock
 from agent.server.accounts import Accounts, Who
@@ -68,9 +70,12 @@ class Tokens:
         """The camera is erased, with its tokens; a later one of that name is another."""
         self._tokens = {h: t for h, t in self._tokens.items() if t.camera != camera}
 
-    def find(self, secret: str) -> Who | None:
-        """Whose rights these are; None for a token that is unknown, late or orphaned."""
-        token = self._tokens.get(sha(secret)) if secret.startswith(PREFIX) else None
+    def holder(self, secret: str) -> Callable[[], Who | None]:
+        """Says at each call whose rights these are: None for a token that is unknown, late or orphaned."""
+        return partial(self._who, sha(secret))
+
+    def _who(self, key: bytes) -> Who | None:
+        token = self._tokens.get(key)
         if token is None or token.expires_ns <= self._clock.wall_ns():
             return None
         account = self._accounts.get(token.account)

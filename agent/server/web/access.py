@@ -71,6 +71,10 @@ class Rules(Protocol):
 
     def who(self, request: web.Request) -> Who | None: ...
 
+    def holder(self, request: web.Request) -> Callable[[], Who | None]:
+        """As `who`, to be asked again and again: the request's login is read once."""
+        ...
+
     def may(self, who: Who, camera: str, manage: bool) -> bool: ...
 
 
@@ -146,8 +150,8 @@ def asking(request: web.Request) -> Who:
 
 def while_allowed(rules: Rules, request: web.Request, camera: str) -> Callable[[], bool]:
     """Whether whoever asked may still see the camera: for answers that go on and on."""
-    who = asking(request)
-    return lambda: rules.who(request) == who and rules.may(who, camera, False)
+    who, holder = asking(request), rules.holder(request)
+    return lambda: holder() == who and rules.may(who, camera, False)
 
 
 def is_api(request: web.Request) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+from collections.abc import Callable
+from functools import partial
 
 from agent.clock import Clock
 from agent.server.accounts import GUEST, Accounts, Who
@@ -58,11 +60,18 @@ class Sessions:
         return token
 
     def find(self, token: str | None) -> Session | None:
-        session = self._sessions.get(sha(token)) if token else None
+        return self._lasting(sha(token)) if token else None
+
+    def holder(self, token: str | None) -> Callable[[], Who | None]:
+        """Says at each call whose session it is: None when it has ended, or the account is no more."""
+        return partial(self._who, sha(token)) if token else lambda: None
+
+    def _lasting(self, key: bytes) -> Session | None:
+        session = self._sessions.get(key)
         return session if session and session.expires_ns > self._clock.wall_ns() else None
 
-    def who(self, session: Session | None) -> Who | None:
-        """Whose session it is; None when the account is no more."""
+    def _who(self, key: bytes) -> Who | None:
+        session = self._lasting(key)
         if session is None:
             return None
         if session.account == 0:

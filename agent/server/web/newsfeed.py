@@ -39,7 +39,8 @@ class NewsFeed:
     async def _tell(self, request: web.Request, response: web.StreamResponse, listener: Listener) -> None:
         missed = 0
         seen = set(self._visible(asking(request)))
-        while (who := self._rules.who(request)) is not None:
+        holder = self._rules.holder(request)
+        while (who := holder()) is not None:
             try:
                 async with asyncio.timeout(BEAT_S):
                     told = await listener.get()

@@ -40,8 +40,25 @@ class Outlet:
 
     `ended` is called when the connection is lost, or has taken nothing for 30 s. JPEG only: every picture can be
     left out; `other` is called when a frame comes that is none. `credits`: so many pictures may go.
-    `offer` runs for each viewer and picture: what it does, it does two thousand times a second.
+    `offer` runs for each viewer and picture: what it does, it does two thousand times a second, and between two
+    viewers the kernel has copied so much that nothing of the second is in the caches any more. What it looks at
+    stands together, therefore, and there is as little of it as can be: slots, and no bound methods kept.
     """
+
+    __slots__ = (
+        "_due_ns",
+        "_ended",
+        "_late",
+        "_loop",
+        "_other",
+        "_packed",
+        "_timer",
+        "_transport",
+        "_tried_s",
+        "credits",
+        "dropped",
+        "sent",
+    )
 
     def __init__(
         self,
@@ -53,8 +70,6 @@ class Outlet:
     ) -> None:
         self._transport = transport
         self._packed = packed
-        self._write, self._waiting = transport.write, transport.get_write_buffer_size
-        self.gone = transport.is_closing
         self._loop = asyncio.get_running_loop()
         self._late: Frame | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -68,16 +83,26 @@ class Outlet:
             with contextlib.suppress(OSError, AttributeError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
+    def gone(self) -> bool:
+        """The connection is lost, or about to be closed."""
+        return self._transport.is_closing()
+
     def offer(self, frame: Frame) -> None:
-        at_ns = frame.pts_ns
-        if self._late is not None or at_ns < self._due_ns or not self.credits or self._waiting() or self.gone():
+        at_ns, due_ns, transport = frame.pts_ns, self._due_ns, self._transport
+        if (
+            self._late is not None
+            or at_ns < due_ns
+            or not self.credits
+            or transport.get_write_buffer_size()
+            or transport.is_closing()
+        ):
             self._wait(frame)
         elif frame.codec is JPEG:
             packed = self._packed
-            self._write(packed.data if packed.frame is frame else packed.make(frame))
+            transport.write(packed.data if packed.frame is frame else packed.make(frame))
             self.sent = frame
             self.credits -= 1
-            due_ns, least_ns = self._due_ns, at_ns - INTERVAL_NS
+            least_ns = at_ns - INTERVAL_NS
             self._due_ns = (due_ns if due_ns > least_ns else least_ns) + INTERVAL_NS
         else:
             self._other()
@@ -87,7 +112,7 @@ class Outlet:
         self.credits = min(most, self.credits + count) if count else 0
         if (late := self._late) is None or self._timer is not None or not self.credits:
             return
-        if late.pts_ns >= self._due_ns and not self._waiting():
+        if late.pts_ns >= self._due_ns and not self._transport.get_write_buffer_size():
             self._again()
         else:
             self._look_later(late)
@@ -114,9 +139,9 @@ class Outlet:
         late = self._late
         if late is None or not self.credits or self.gone():
             return
-        if not self._waiting():
+        if not self._transport.get_write_buffer_size():
             self._late = None
-            self._write(self._packed.data if self._packed.frame is late else self._packed.make(late))
+            self._transport.write(self._packed.data if self._packed.frame is late else self._packed.make(late))
             self.sent = late
             self.credits -= 1
             # Times that went back, as those of a camera that started again, are a new beginning.

@@ -95,9 +95,12 @@ class Pages:
     def session(self, request: web.Request) -> auth.Session | None:
         return self._sessions.find(request.cookies.get(self._cookie))
 
+    def holder(self, request: web.Request) -> Callable[[], Who | None]:
+        """Says at each call who is logged in with this browser."""
+        return self._sessions.holder(request.cookies.get(self._cookie))
+
     def who(self, request: web.Request) -> Who | None:
-        """Whoever is logged in with this browser."""
-        return self._sessions.who(self.session(request))
+        return self.holder(request)()
 
     def role(self, request: web.Request) -> str | None:
         who = self.who(request)

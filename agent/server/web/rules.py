@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from agent.server.accounts import Accounts, Who
@@ -24,12 +26,15 @@ class Allowed:
         self._accounts = accounts
 
     def who(self, request: web.Request) -> Who | None:
+        return self.holder(request)()
+
+    def holder(self, request: web.Request) -> Callable[[], Who | None]:
         given = request.headers.get("Authorization", "")
         token = token_of(given)
         # Other passwords of Basic are those of a proxy in front.
         if given[:7].lower() == "bearer " or token.startswith(PREFIX):
-            return self._tokens.find(token)
-        return self._pages.who(request)
+            return self._tokens.holder(token)
+        return self._pages.holder(request)
 
     def may(self, who: Who, camera: str, manage: bool) -> bool:
         found = self._cameras.get(camera)
