@@ -59,6 +59,18 @@ async def test_an_acknowledged_item_is_in_the_store(server: CameraServer, connec
     assert stored.read_bytes() == payload
 
 
+async def test_who_sends_more_than_the_window_is_only_slowed_down(
+    server: CameraServer, connect: Uplinks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each item here waits until the one before is stored, as one that is larger than the window does."""
+    monkeypatch.setattr("agent.server.ingest.websocket.WINDOW_BYTES", 100)
+    up = await connect(server, "porch", await server.issue_token("porch"))
+    await up.hello()
+    for seq in range(1, 41):
+        await up.put(item("porch", up.spool, seq, jpeg(seq)))
+    assert (await up.acked(40))["ack"] == 40
+
+
 async def test_after_a_cut_the_welcome_names_what_is_there(server: CameraServer, connect: Uplinks) -> None:
     token = await server.issue_token("porch")
     up = await connect(server, "porch", token)
