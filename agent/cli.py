@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -80,6 +81,8 @@ def main() -> None:
     camera-agent server -c server.yaml                     the camera server alone
     """
     _open_what_is_closed()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an arrow where letters are Latin-1 is no reason to end
     no_types_of_files()
 
 

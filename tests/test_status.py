@@ -83,3 +83,5 @@ async def test_status_of_an_agent_whose_server_is_away(tmp_path: Path) -> None:
         words = (await command("status")).text()
         assert "AWAY" in words and "items wait" in words
         assert "secret-token" not in words + asked.text()
+        plain = await command("status", env={"PYTHONIOENCODING": "latin-1"})
+        assert plain.process.returncode == 69 and "? ws://127.0.0.1:1: AWAY" in plain.text()
