@@ -14,6 +14,7 @@ from agent.durable import sync_folder, write_whole
 from agent.errors import UsageError
 from agent.frame import Item, Worth
 from agent.spool.acks import Acks
+from agent.spool.direct import Direct
 from agent.spool.origin import Origin
 from agent.spool.ranges import Ranges
 from agent.spool.record import BLOCK, HEAD, up
@@ -54,6 +55,7 @@ class Disk:
         self._sinks = sinks
         self._segment_bytes = min(SEGMENT_BYTES, max_bytes // SEGMENT_SHARE)
         self._open: dict[Worth, Segment] = {}
+        self._direct = Direct()
         self._number = 0
         self._dirty_folder = False
         try:
@@ -90,7 +92,7 @@ class Disk:
         newest = {w: n for n, w, _ in found}
         later = Ranges()
         for number, worth, path in reversed(found):  # what was written again is in a later one
-            segment = Segment(path, number, worth, self.id)
+            segment = Segment(path, number, worth, self.id, self._direct)
             # Only the last file of each worth was open when the power went; older ones were synced whole.
             segment.recover(check_bytes=newest[worth] == number, later=later)
             self._number = max(self._number, number)
@@ -178,7 +180,8 @@ class Disk:
     def _begin(self, worth: Worth) -> Segment:
         spare = self._spare()
         self._number += 1
-        segment = Segment(self.folder / Segment.name(self._number, worth), self._number, worth, self.id)
+        path = self.folder / Segment.name(self._number, worth)
+        segment = Segment(path, self._number, worth, self.id, self._direct)
         segment.create(spare.path if spare else None)
         self.shelf.add(segment, instead=spare)
         self._open[worth] = segment

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.frame import Item, Worth
+from agent.spool.direct import Direct
 from agent.spool.ranges import Ranges
 from agent.spool.record import BLOCK, HEAD, Record, pack, unpack, up
 
 SUFFIX = ".seg"
-_ZEROS = memoryview(bytes(BLOCK))
+_ZEROS = bytes(BLOCK)
 
 
 class Rotten(Exception):
@@ -32,13 +33,14 @@ class Segment:
     is left over from before, or somebody's picture, and no item.
     """
 
-    def __init__(self, path: Path, number: int, worth: Worth, spool: str) -> None:
+    def __init__(self, path: Path, number: int, worth: Worth, spool: str, direct: Direct) -> None:
         self.path = path
         self.number = number
         self.worth = worth
         self.size = 0
         self.seqs = array("Q")
         self._spool = spool
+        self._direct = direct
         self._offsets = array("Q")
         self._fd = -1
         self._length = 0  # of the file: what is left over from before may follow our records
@@ -88,9 +90,10 @@ class Segment:
         head = pack(item, self.worth, self.number, self.size)
         end = len(head) + len(item.payload)
         want = up(end)
-        done = os.pwritev(self._fd, [head, item.payload, _ZEROS[: want - end]], self.size)
+        parts = [head, item.payload, _ZEROS[: want - end]]
+        done = self._direct.write(self._fd, parts, self.size) or os.pwritev(self._fd, parts, self.size)
         if done < want:
-            rest = memoryview(b"".join([head, item.payload, _ZEROS[: want - end]]))
+            rest = memoryview(b"".join(parts))
             while done < want:
                 done += os.pwrite(self._fd, rest[done:], self.size + done)
         self._know(item.seq, self.size)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agent.frame import Item, ItemType, Worth
+from agent.spool import direct
 from agent.spool import disk as disks
 from agent.spool.disk import SMALL_BYTES, Disk, Full
 from agent.spool.origin import Origin
@@ -213,8 +214,17 @@ class Life:
         self._close()
 
 
-def lives(examples: int, bug: Callable[[pytest.MonkeyPatch], None] | None = None, *, always_the_same: bool) -> None:
-    """Live so many times; raises what was not as promised, made as simple as possible."""
+def lives(
+    examples: int,
+    bug: Callable[[pytest.MonkeyPatch], None] | None = None,
+    *,
+    always_the_same: bool,
+    large: int = direct.LARGE,
+) -> None:
+    """Live so many times; raises what was not as promised, made as simple as possible.
+
+    `large`: from how many bytes on items are written around the page cache.
+    """
     phases = [Phase.generate] if bug else [Phase.generate, Phase.shrink]
 
     @settings(
@@ -231,6 +241,8 @@ def lives(examples: int, bug: Callable[[pytest.MonkeyPatch], None] | None = None
         folder = Path(tempfile.mkdtemp(prefix="ca-card-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Origin, "_place", lambda self: "here")  # what is left is the card, not a copy of it
+            patch.setattr(direct, "LARGE", large)
+            patch.setattr(direct, "CHUNK", 4 * BLOCK)  # several for one item
             if bug:
                 bug(patch)
             life = Life(folder / "spool", patch)
@@ -249,10 +261,15 @@ def test_the_promise_holds_after_any_power_cut() -> None:
     lives(150, always_the_same=True)
 
 
+def test_the_promise_holds_for_what_is_written_around_the_page_cache() -> None:
+    lives(150, always_the_same=True, large=1)
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_the_promise_holds_after_very_many_power_cuts() -> None:
-    lives(int(os.environ.get("CAMERA_AGENT_POWER_CUTS", "10000")), always_the_same=False)
+    for large in (1, direct.LARGE):
+        lives(int(os.environ.get("CAMERA_AGENT_POWER_CUTS", "10000")), always_the_same=False, large=large)
 
 
 def any_record_counts(patch: pytest.MonkeyPatch) -> None:
@@ -309,4 +326,4 @@ BUGS = [
 @pytest.mark.parametrize("bug", BUGS)
 def test_lives_find_what_is_planted(bug: Callable[[pytest.MonkeyPatch], None]) -> None:
     with pytest.raises(AssertionError):
-        lives(1000, bug, always_the_same=True)
+        lives(3000, bug, always_the_same=True)
