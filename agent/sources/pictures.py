@@ -57,7 +57,7 @@ class Run:
         `times`: when each arrived, monotonic nanoseconds. Returns until when nobody wants another, 0 for at once.
         """
         until_ns = 0
-        wall_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
+        ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
         for data, came_ns in zip(pictures, times, strict=True):
             if self._size.changed(data) and self._size.size:
                 log.info("%s: the pictures are %dx%d from now on: a new run", self._label, *self._size.size)
@@ -65,7 +65,7 @@ class Run:
             self._count += 1
             self._came_ns = came_ns
             at_ns = self._spread.at(came_ns)
-            until_ns = self._publish(Frame(Codec.JPEG, data, True, at_ns, wall_ns + at_ns, self._index)) or 0
+            until_ns = self._publish(Frame(Codec.JPEG, data, True, at_ns, ahead_ns + at_ns, self._index)) or 0
             self._index += 1
         return min(until_ns, self._came_ns + round(self._stall_s * 1e9 / 4))  # what waits is no stall
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from yarl import URL
@@ -15,7 +18,7 @@ from agent.server.app import CameraServer
 from agent.server.web import films
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
-from tests.server.people import PASSWORD, basic, invited, owner, person
+from tests.server.people import PASSWORD, Person, basic, invited, owner, person
 from tests.server.pictures import frame, item, jpeg
 
 
@@ -106,12 +109,18 @@ async def test_tokens_are_narrow_and_end(start: Start) -> None:
             await program.ask("DELETE", "/api/v1/cameras/yard", 204)
 
 
+@asynccontextmanager
+async def manager(server: CameraServer, anna: Person, life_s: float) -> AsyncIterator[tuple[dict[str, Any], Person]]:
+    """A program with a token of hers that may do everything for so long, and what the token is."""
+    made = await anna.ask("POST", "/api/v1/tokens", 201, json={"name": "all", "scope": "manage", "life_s": life_s})
+    async with person(server, made["token"]) as program:
+        yield made, program
+
+
 async def test_a_token_makes_none_that_outlives_it(start: Start) -> None:
     server = await start()
     async with owner(server) as anna:
-        asked = {"name": "day", "scope": "manage", "life_s": 86400}
-        made = await anna.ask("POST", "/api/v1/tokens", 201, json=asked)
-        async with person(server, made["token"]) as program:
+        async with manager(server, anna, 86400) as (made, program):
             for longer in ({}, {"life_s": 86400}, {"life_s": 3e8}):
                 body = {"name": "longer", **longer}
                 async with program.http.post(program.base + "/api/v1/tokens", json=body) as answer:
@@ -124,9 +133,7 @@ async def test_a_token_makes_none_that_outlives_it(start: Start) -> None:
 async def test_links_and_invitations_end_with_the_token_that_makes_them(start: Start) -> None:
     server = await start()
     async with owner(server) as anna:
-        asked = {"name": "hour", "scope": "manage", "life_s": 3600}
-        made = await anna.ask("POST", "/api/v1/tokens", 201, json=asked)
-        async with person(server, made["token"]) as program:
+        async with manager(server, anna, 3600) as (made, program):
             await program.add("porch")  # its answer has a link, too
             for life in ({}, {"life_s": 3e8}):
                 link = await program.ask("POST", "/api/v1/shares", 201, json={"camera": "porch"} | life)
