@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -52,7 +53,7 @@ def avi(pictures: list[bytes], scale: int = 1, rate: int = 25, codec: bytes = b"
 
 
 @asynccontextmanager
-async def raw_server(script: Script) -> AsyncIterator[int]:
+async def raw_server(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A server that reads a request's head, gives it to `script` and closes; yields its port."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -69,7 +70,7 @@ async def raw_server(script: Script) -> AsyncIterator[int]:
             writer.close()
             tasks.discard(task)
 
-    server = await asyncio.start_server(client, "127.0.0.1", 0)
+    server = await asyncio.start_server(client, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

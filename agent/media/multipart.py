@@ -70,8 +70,8 @@ class Splitter:
 
     @property
     def begun(self) -> int:
-        """Bytes that are here of what is no picture yet."""
-        return self._end - self._at
+        """Bytes that are here of the picture under way; a boundary or a head before it is none."""
+        return self._end - self._at if self._step in (self._sized, self._walk) else 0
 
     def room(self) -> memoryview:
         """Where to receive into: 64 KiB at least, and all that is missing of the part under way."""

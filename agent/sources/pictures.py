@@ -92,7 +92,7 @@ class Run:
         first = self._count
         try:
             refuse_other_media(answer)
-            connection.read(_body_of(answer.head, splitter, self.pictures))
+            connection.read(_body_of(answer.head, splitter, self.pictures, connection.waits))
             if await ended_or_stalled(connection.ended, lambda: self._came_ns / 1e9, self._stall_s):
                 bad = told_of(splitter)
                 raise TransientError(f"no picture for {self._stall_s:g} s" + (f" ({bad})" if bad else ""))
@@ -123,8 +123,8 @@ def _is_still(head: Head) -> bool:
     return not head.media_type.startswith("multipart/")
 
 
-def _body_of(head: Head, splitter: Splitter, publish: Take) -> Body:
+def _body_of(head: Head, splitter: Splitter, publish: Take, waits: bool) -> Body:
     if head.chunked:
         return ChunkedPictures(splitter, publish)
     # A stream's Content-Length is made up; a still's tells its end where the camera keeps the connection.
-    return Pictures(splitter, publish, head.length if _is_still(head) else None)
+    return Pictures(splitter, publish, waits, head.length if _is_still(head) else None)

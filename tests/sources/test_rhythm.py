@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
+from itertools import accumulate
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.frame import Frame
+from agent.media.multipart import Splitter
 from agent.sources import Publish
+from agent.sources.bodies import Pictures
 from agent.sources.mjpeg import MjpegSource
 from agent.sources.rhythm import Rhythm
 from tests.pictures import collect, jpegs, raw_server
+from tests.sinks.ftpservers import certificate
 from tests.sources.test_mjpeg import MULTIPART
 
 PICTURE = jpegs(1)[0]
 EVERY_S = 0.1
 MS = 1_000_000
+START_NS = 3_600_000 * MS
+NEVER_NS = 1 << 62
+BOUNDARY = b"--frame\r\n"
 
 
 def part(size: int) -> bytes:
@@ -33,6 +44,7 @@ async def play(
     caplog: pytest.LogCaptureFixture,
     until: Publish = lambda frame: None,
     stall_timeout_s: float = 10.0,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[list[float], int]:
     """The time of each picture, in seconds after it was sent whole, and how often the source woke up.
 
@@ -54,10 +66,10 @@ async def play(
         await asyncio.sleep(30)
 
     def source(port: int) -> MjpegSource:
-        return MjpegSource(f"http://127.0.0.1:{port}/", stall_timeout_s=stall_timeout_s)
+        return MjpegSource(f"http{'s' * bool(tls)}://127.0.0.1:{port}/", stall_timeout_s=stall_timeout_s)
 
     caplog.set_level("DEBUG", "agent.sources.pictures")
-    async with raw_server(script) as port:
+    async with raw_server(script, tls) as port:
         frames, _ = await collect(source(port), len(sizes), until=until)
     found = re.search(r"(\d+) wake-ups", caplog.text)
     assert found
@@ -85,7 +97,7 @@ def steady(rhythm: Rhythm, count: int, size: int = 40_000, pieces: int = 1, unti
     for _ in range(count):
         now_ns = rhythm.last_ns + 100 * MS
         rhythm.came(now_ns, 1, size, pieces if rhythm.least == 1 else 1)
-        rhythm.wait(now_ns + until_ms * MS)
+        rhythm.wait(now_ns, now_ns + until_ms * MS)
 
 
 def test_what_comes_in_one_piece_is_not_waited_for() -> None:
@@ -117,7 +129,7 @@ def test_pictures_that_nobody_wants_are_waited_for_together_and_came_one_after_t
     rhythm = Rhythm()
     steady(rhythm, 30)
     begin_ns = rhythm.last_ns
-    rhythm.wait(begin_ns + 390 * MS)
+    rhythm.wait(rhythm.last_ns, begin_ns + 390 * MS)
     assert 3 * 40_000 < rhythm.least <= 4 * 40_000
     assert 0.4 < rhythm.patience_s <= 0.5
     assert rhythm.came(begin_ns + 404 * MS, 4, 160_000, 1) == [begin_ns + i * 101 * MS for i in (1, 2, 3, 4)]
@@ -127,9 +139,9 @@ def test_when_the_next_has_begun_the_last_did_not_come_only_now() -> None:
     rhythm = Rhythm()
     steady(rhythm, 30)
     begin_ns = rhythm.last_ns
-    rhythm.wait(begin_ns + 190 * MS)
+    rhythm.wait(rhythm.last_ns, begin_ns + 190 * MS)
     assert rhythm.came(begin_ns + 198 * MS, 1, 40_000, 1, begun=True) == [begin_ns + 99 * MS]
-    rhythm.wait(begin_ns + 190 * MS)
+    rhythm.wait(rhythm.last_ns, begin_ns + 190 * MS)
     assert rhythm.came(begin_ns + 200 * MS, 1, 40_000, 1) == [begin_ns + 200 * MS]
 
 
@@ -137,7 +149,7 @@ def test_what_came_before_a_wait_was_over_came_when_it_was_due() -> None:
     rhythm = Rhythm()
     steady(rhythm, 30)
     begin_ns = rhythm.last_ns
-    rhythm.wait(begin_ns + 390 * MS)
+    rhythm.wait(rhythm.last_ns, begin_ns + 390 * MS)
     assert rhythm.came(begin_ns + 450 * MS, 1, 40_000, 1) == [begin_ns + 100 * MS]
 
 
@@ -147,19 +159,106 @@ def test_those_that_come_together_by_themselves_are_not_waited_for_together() ->
     for _ in range(4):
         now_ns = rhythm.last_ns + 1000 * MS
         assert rhythm.came(now_ns, 10, 400_000, 1) == [now_ns] * 10 or rhythm.last_ns == now_ns
-        rhythm.wait(now_ns + 390 * MS)
+        rhythm.wait(now_ns, now_ns + 390 * MS)
         assert rhythm.least == 1 and rhythm.patience_s == 0
 
 
 def test_however_long_nobody_wants_one_little_is_left_in_the_kernel() -> None:
     rhythm = Rhythm()
     steady(rhythm, 10)
-    rhythm.wait(rhythm.last_ns + 60_000 * MS)
+    rhythm.wait(rhythm.last_ns, rhythm.last_ns + 60_000 * MS)
     assert rhythm.least <= 5 * 40_000
     rhythm = Rhythm()
     steady(rhythm, 10, 600_000)
-    rhythm.wait(rhythm.last_ns + 390 * MS)
+    rhythm.wait(rhythm.last_ns, rhythm.last_ns + 390 * MS)
     assert rhythm.least <= 600_000
+
+
+def received(arrivals_ms: list[float], unwanted_ms: float = 400, size: int = 40_000) -> list[float]:
+    """The times of such pictures, from a kernel that wakes us as it was told; nobody wants the next one for so long."""
+    rhythm, times = Rhythm(), list[int]()
+    waiting, over_ns = 0, NEVER_NS
+
+    def wake(now_ns: int) -> None:
+        nonlocal waiting, over_ns
+        times.extend(rhythm.came(now_ns, waiting, waiting * size, 1))
+        rhythm.wait(now_ns, times[-1] + round(unwanted_ms * MS))
+        waiting, over_ns = 0, now_ns + round(rhythm.patience_s * 1e9) if rhythm.patience_s else NEVER_NS
+
+    for arrives_ns in [START_NS + round(ms * MS) for ms in arrivals_ms]:
+        if waiting and over_ns < arrives_ns:
+            wake(over_ns)
+        waiting += 1
+        if waiting * size >= rhythm.least or over_ns < arrives_ns:
+            wake(arrives_ns)
+    if waiting:
+        wake(over_ns)
+    return [(ns - START_NS) / MS for ns in times]
+
+
+def off(arrivals_ms: list[float], unwanted_ms: float = 400) -> list[float]:
+    """How much too late each one's time is, in ms."""
+    return [t - a for t, a in zip(received(arrivals_ms, unwanted_ms), arrivals_ms, strict=True)]
+
+
+def every(gap_ms: float, count: int, after_ms: float = 0.0) -> list[float]:
+    return [after_ms + gap_ms * i for i in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("gap_ms", [100, 200, 1000])
+def test_the_times_of_a_camera_that_becomes_slower_do_not_fall_behind(gap_ms: float) -> None:
+    found = off(every(33, 90) + every(gap_ms, 100, 90 * 33))
+    assert min(found) > -600 and max(map(abs, found[-60:])) < 20
+
+
+def test_the_first_picture_after_a_pause_came_when_it_came() -> None:
+    found = off(every(100, 50) + every(100, 50, 15_000))
+    assert max(map(abs, found)) < 60 and abs(found[50]) < 1
+
+
+def test_a_camera_that_begins_with_a_burst_has_no_other_rhythm_for_that() -> None:
+    found = off([i / 10 for i in range(8)] + every(100, 100))
+    assert max(map(abs, found[-60:])) < 20
+
+
+@given(st.lists(st.integers(0, 1000) | st.integers(90, 110) | st.just(100), min_size=1, max_size=120))
+def test_no_guess_is_far_from_when_a_picture_came(gaps_ms: list[int]) -> None:
+    arrivals: list[float] = list(accumulate(gaps_ms))
+    times = received(arrivals)
+    assert times == sorted(times)
+    found = off(arrivals)
+    assert min(found) > -700 and max(found) < 700
+
+
+def test_a_boundary_behind_a_picture_is_not_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns, times = START_NS, list[int]()
+    monkeypatch.setattr("agent.sources.bodies.time.monotonic_ns", lambda: now_ns)
+
+    def take(_: list[bytes], came: list[int]) -> int:
+        times.extend(came)
+        return came[-1] + 400 * MS
+
+    pictures = Pictures(Splitter(), take, True)
+    data, waiting = part(40_000)[len(BOUNDARY) :] + BOUNDARY, BOUNDARY
+    want = 1
+    for _ in range(40):
+        now_ns += 100 * MS
+        waiting += data
+        if len(waiting) >= want:
+            pictures.room()[: len(waiting)] = waiting
+            want, waiting = pictures.take(len(waiting)), b""
+    assert [(ns - START_NS) % (100 * MS) for ns in times] == [0] * len(times) and len(times) > 30
+
+
+async def test_over_tls_each_is_received_as_it_comes(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    late, _ = await play([40_000] * 40, 1, caplog, lambda frame: frame.pts_ns + 400 * MS, tls=context)
+    assert sorted(map(abs, late))[36] < 0.02
 
 
 async def test_what_nobody_wants_stays_in_the_kernel(caplog: pytest.LogCaptureFixture) -> None:
