@@ -86,6 +86,16 @@ async def test_guessing_meets_patience(start: Start) -> None:
         await eve.ask("POST", "/login", 429, data={"user": "owner", "password": PASSWORD})
 
 
+async def test_an_own_account_does_not_help_to_guess_at_another(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna, invited(server, anna, "eve") as eve:
+        for _ in range(2):
+            await eve.ask("POST", "/login", 403, data={"user": "owner", "password": "guess"})
+            await eve.ask("POST", "/login", data={"user": "eve", "password": PASSWORD})
+        await eve.ask("POST", "/login", 403, data={"user": "owner", "password": "guess"})
+        await eve.ask("POST", "/login", 429, data={"user": "owner", "password": PASSWORD})
+
+
 async def test_tokens_are_narrow_and_end(start: Start) -> None:
     server = await start()
     async with owner(server) as anna:
@@ -234,6 +244,20 @@ async def test_a_foreign_name_and_a_foreign_site_are_refused(start: Start, path:
     async with person(server) as eve:
         await eve.ask("GET", path, 421, headers={"Host": "evil.example"})
         await eve.ask("POST", path, 403, headers={"Origin": "http://evil.example"})
+
+
+async def test_a_foreign_site_opens_no_websocket(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna:
+        made = await anna.add("porch")
+        agent = {"Authorization": f"Bearer {made['token']}", "Sec-WebSocket-Protocol": "camera-agent.v1"}
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        upgrade["Sec-WebSocket-Key"] = "AAAAAAAAAAAAAAAAAAAAAA=="
+        for path, who in (("/v1/cam/porch/stream", agent), ("/api/v1/cameras/porch/live", {})):
+            for origin in ("http://evil.example", "null", f"http://127.0.0.1.evil.example:{server.port}", "file://"):
+                await anna.ask("GET", path, 403, headers=who | upgrade | {"Origin": origin})
+            async with anna.http.ws_connect(anna.base + path, headers=who | {"Origin": anna.base}) as ws:
+                assert not ws.closed
 
 
 async def test_a_password_is_changed_by_who_knows_it(start: Start) -> None:

@@ -69,6 +69,19 @@ async def test_what_curl_uploads_is_stored_as_it_is(server: CameraServer, keys: 
     assert [data for data, _ in await stored(server)] == [*pictures, pictures[0]]
 
 
+@pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionHeader", "ignore::aiohttp.BadContentDispositionParam")
+async def test_forms_may_call_their_files_what_they_like(server: CameraServer, keys: Keys) -> None:
+    url = f"http://127.0.0.1:{server.port}/v1/cam/porch/picture"
+    names = ('filename=";id;.jpg"', "filename=\"a'b'c", "FileName*=x'y", 'filename="' + "W" * 4000 + '"', "filename=")
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
+        for n, name in enumerate(names):
+            head = f"--B\r\nContent-Disposition: form-data; name=f; {name}\r\n\r\n".encode()
+            form = {"Content-Type": "multipart/form-data; boundary=B"}
+            async with http.post(url, data=head + jpeg(n) + b"\r\n--B--\r\n", headers=form) as answer:
+                assert answer.status == 201, (name, await answer.text())
+    assert [data for data, _ in await stored(server)] == [jpeg(n) for n in range(len(names))]
+
+
 @pytest.mark.parametrize("expect", [None, "100-continue", "the unexpected"])
 async def test_who_is_turned_away_is_told_as_a_problem(server: CameraServer, keys: Keys, expect: str | None) -> None:
     """Also before the body is sent, where a client waits for our word."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from aiohttp import web
+from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from agent.media.multipart import NoRoom, Splitter
@@ -28,6 +29,9 @@ LEAST_BYTES = 20_000
 STALL_S = 30.0
 REFUSED = (408, 415, 429, 507)
 AT_ONCE = 32
+for strange in (BadContentDispositionHeader, BadContentDispositionParam):
+    # What uploads call their files would stand on stderr, and be remembered for as long as the program runs.
+    warnings.simplefilter("ignore", strange)
 STATUS = {Outcome.FULL: 507, Outcome.GONE: 410, Outcome.TYPE: 415}
 
 
@@ -189,13 +193,19 @@ async def _pictures(request: web.Request, kind: str, share: Share) -> AsyncItera
                 return
             if not hasattr(part, "read_chunk"):
                 raise ValueError("a form within a form")
-            if part.filename is not None or part.headers.get("Content-Type", "").lower().startswith("image/"):
+            if _is_file(part.headers):
                 yield await _read(part, share)
             else:
                 await _within(part.release(), BODY_S)
     except (ValueError, RuntimeError, LookupError, AssertionError, TypeError, HttpProcessingError) as e:
         raise web.HTTPBadRequest(text=f"the form cannot be read: {str(e)[:100]}") from None
     raise web.HTTPBadRequest(text=f"more than {MAX_PARTS} parts")
+
+
+def _is_file(headers: Mapping[str, str]) -> bool:
+    """Whether a part of a form brings a file, which has a name; what the name is concerns nobody."""
+    named = "filename" in headers.get("Content-Disposition", "").lower()
+    return named or headers.get("Content-Type", "").lower().startswith("image/")
 
 
 async def _read(source: Any, share: Share) -> bytes:

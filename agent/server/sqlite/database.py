@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +66,8 @@ class SqliteIndex:
         self._durable = durable
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         with _said:
+            with suppress(OSError):  # the connection says why
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the log beside it takes over its mode
             self._conn = self._connect()
             try:
                 _migrate(self._conn)

@@ -188,12 +188,13 @@ def _is_address(name: str) -> bool:
 
 def check_origin(request: web.Request, names: Names) -> None:
     """Raise unless the request is for us and, where it could change or read something, from our own page."""
-    if request.path.startswith(UPLINK):
+    upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+    uplink = request.path.startswith(UPLINK)
+    if uplink and not upgrade:
         return  # its token is not a browser's to send
-    if not names.known(request.host):
+    if not uplink and not names.known(request.host):
         raise web.HTTPMisdirectedRequest(text="this server does not answer to that name; set public_url")
     origin = request.headers.get("Origin")
-    upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
     if request.method in SAFE_METHODS and not upgrade:
         return
     if origin is not None and re.sub(r"\Ahttps?://", "", origin) != request.host:

@@ -118,7 +118,11 @@ class Links:
 
 
 class Throttle:
-    """After three failures an address waits, twice as long each time, a minute at most; forgets after an hour."""
+    """After three failures an address waits, twice as long each time, a minute at most; forgets after an hour.
+
+    A try is counted before it is known to be wrong; one that was right takes one back. The others stay: who has an
+    account of their own could guess at another's without end otherwise.
+    """
 
     FREE, LONGEST_S, MEMORY_NS, MAX = 3, 60, 3600 * 10**9, 1000
 
@@ -142,4 +146,6 @@ class Throttle:
         self._failures[address] = (min(n, 60) + 1 if now - at_ns < self.MEMORY_NS else 1, now)
 
     def succeeded(self, address: str) -> None:
-        self._failures.pop(address, None)
+        n, at_ns = self._failures.pop(address, (0, 0))
+        if n > 1:
+            self._failures[address] = (n - 1, at_ns)
