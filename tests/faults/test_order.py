@@ -36,7 +36,7 @@ class Calls:
             self._data.add(found.st_ino)
             return
         for path in Path(os.readlink(f"/proc/self/fd/{fd}")).iterdir():
-            self._names.add((str(path), path.stat().st_ino))
+            self._names.add((str(path), path.lstat().st_ino))
 
     def holds(self, path: Path, top: Path) -> bool:
         """The file and every folder on the way to it would be there."""
