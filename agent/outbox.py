@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agent.frame import Item, ItemType, Worth
+from agent.spool.acks import FORMER
 from agent.spool.gone import Gone
 from agent.spool.line import Backlog, Line, Part
 from agent.spool.ranges import Ranges
@@ -67,10 +68,12 @@ class Outbox(Protocol):
         """Everything up to `upto`, and the closed ranges `have`, is durable at the other end."""
         ...
 
-    def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+    def resume(self, upto: int, have: Iterable[tuple[int, int]] = (), camera_id: str = "") -> None:
         """This, and no more, is at the other end: to be said before `session`.
 
-        What it has lost since (a store restored from an old backup) is sent again as far as it is still here.
+        What it has lost since (a store restored from an old backup) is sent again as far as it is still here. But
+        with another `camera_id` than before ("": it tells none) it is another camera of that name: what the former
+        one had was deleted with it, stays acknowledged and is declared (`former`).
         """
         ...
 
@@ -159,6 +162,8 @@ class MemoryOutbox:
         self._gone = Gone()
         self._missing: dict[str, int] = {}
         self._acked = Ranges()
+        self._camera_id = ""
+        self._former = Ranges()
         self._session: Callable[[], Line | None] = lambda: None  # while it lasts
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -225,13 +230,23 @@ class MemoryOutbox:
                 self._forget(seq)
             self.acked_items += len(gone)
 
-    def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+    def resume(self, upto: int, have: Iterable[tuple[int, int]] = (), camera_id: str = "") -> None:
         had, self._acked = self._acked, Ranges()
+        if self._camera_id and camera_id and camera_id != self._camera_id:
+            self._former.update(had.all())
+        self._camera_id = camera_id or self._camera_id
         self.ack(upto, have)
         for first, last in self._acked.holes(1, self.next_seq - 1):
             for a, b in Ranges(had.holes(first, last)).holes(first, last):  # lost there, and not here any more
-                self._gone.add(a, b, "quota")
-                self._missing["quota"] = self._missing.get("quota", 0) + b - a + 1
+                self._lost(a, b)
+
+    def _lost(self, first: int, last: int) -> None:
+        quota = self._former.holes(first, last)
+        for a, b in quota:
+            self._gone.add(a, b, "quota")
+            self._missing["quota"] = self._missing.get("quota", 0) + b - a + 1
+        for a, b in Ranges(quota).holes(first, last):
+            self._gone.add(a, b, FORMER)
 
     def refuse(self, seq: int, why: str = "refused") -> None:
         if seq in self._items:

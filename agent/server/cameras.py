@@ -129,8 +129,9 @@ class Cameras:
                 raise UsageError(f"this server has {MAX_CAMERAS} cameras already")
             keys = Keys(name, secrets.token_urlsafe(32), f"cam-{_letters(8)}", _letters(20))
             chosen = (settings or CameraSettings()).dumps()
-            since = self._rows[name].created_ns if name in self._rows else 0
-            await self._put(CameraRow(name, account, keys.login, sha(keys.token), sha(keys.password), chosen, since))
+            row = self._rows.get(name) or CameraRow(name, account, "", None, None, "", camera_id=_new_id())
+            token, password = sha(keys.token), sha(keys.password)
+            await self._put(replace(row, login=keys.login, token_hash=token, password_hash=password, settings=chosen))
         return keys
 
     async def local(self, name: str) -> Camera:
@@ -139,7 +140,7 @@ class Cameras:
         await self._erased(name)
         async with self._changing:
             if name not in self._cameras:
-                await self._put(CameraRow(name, 1, "", None, None, "{}"))
+                await self._put(CameraRow(name, 1, "", None, None, "{}", camera_id=_new_id()))
         return self._cameras[name]
 
     async def renew_token(self, name: str) -> str | None:
@@ -292,8 +293,9 @@ class Cameras:
             self._remember_gone(gone)
             self._unerased |= {left.camera for left in erasing}
             there = {row.name: row for row in known}
-            for name in [n for n in self._cameras if n not in there]:
-                self._drop(name)
+            for name, known_row in list(self._rows.items()):
+                if name not in there or there[name].camera_id != known_row.camera_id:
+                    self._drop(name)
             for name, row in there.items():
                 if self._rows.get(name) != row:
                     self._adopt(row)
@@ -374,6 +376,10 @@ def _keyless(row: CameraRow) -> CameraRow:
 def _check_name(name: str) -> None:
     if not NAME.match(name):
         raise UsageError(f"'{name[:80]}' cannot name a camera: 1 to 63 of a-z, 0-9 and '-'")
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
 
 
 def _letters(count: int) -> str:

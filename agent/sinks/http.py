@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 from agent.errors import AgentError, GoneError, PermanentError, TransientError
 from agent.frame import Item
-from agent.sinks import Feed
+from agent.sinks import Feed, told
 from agent.sinks.body import BytesBody
 from agent.sinks.drain import Drain
 from agent.sinks.httpline import Answer, HttpLine
@@ -81,7 +81,11 @@ class _Upload:
 
     async def _ask_acks(self) -> None:
         answer = await self._line.ask("GET", f"{self._root}/ack?spool={self._feed.outbox.spool}")
-        self._acks(self._checked(answer), self._feed.outbox.ack if self._asked else self._feed.outbox.resume)
+        ack, have = self._there(answer)
+        if self._asked:
+            self._feed.outbox.ack(ack, have)
+        else:
+            self._feed.outbox.resume(ack, have, told.camera_id(_json(answer)))
         self._asked = True
 
     async def _declare(self) -> None:
@@ -89,22 +93,18 @@ class _Upload:
             body = {"spool": self._feed.outbox.spool, "first": first, "last": last, "why": why}
             kind = {"Content-Type": "application/json"}
             answer = await self._line.ask("POST", f"{self._root}/dropped", kind, BytesBody(json.dumps(body).encode()))
-            self._acks(self._checked(answer), self._feed.outbox.ack)
+            self._feed.outbox.ack(*self._there(answer))
 
-    def _checked(self, answer: Answer) -> Answer:
+    def _there(self, answer: Answer) -> tuple[int, list[tuple[int, int]]]:
+        """What the answer says that the server has."""
         if answer.status == 404:
             raise PermanentError(f"{self._label}: the server has no camera '{self._feed.camera}' for this token (404)")
         if answer.status != 200:
             raise self._failed(answer)
-        return answer
-
-    def _acks(self, answer: Answer, tell: Callable[[int, list[tuple[int, int]]], None]) -> None:
-        body = _json(answer)
-        ack, have = body.get("ack"), body.get("have")
-        if not isinstance(ack, int) or not isinstance(have, list):
+        ack, have = told.ranges(_json(answer))
+        if ack is None:
             raise PermanentError(f"{self._label}: that is no camera server (its answer names no 'ack')")
-        pairs = [r for r in have if isinstance(r, list) and len(r) == 2 and all(isinstance(n, int) for n in r)]
-        tell(ack, [(first, last) for first, last in pairs])
+        return ack, have
 
     async def _put(self, item: Item) -> None:
         answer = await self._line.ask("PUT", self._url(item), _head(item), BytesBody(item.payload))

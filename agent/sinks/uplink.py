@@ -20,7 +20,7 @@ from aiohttp import WSMsgType
 from agent import __version__
 from agent.errors import GoneError, PermanentError, TransientError
 from agent.media import wire
-from agent.sinks import Feed
+from agent.sinks import Feed, told
 from agent.sinks.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -99,9 +99,9 @@ class Session:
             self._spread_s = float(spread_s)
         if isinstance(now_ns, int):
             self._feed.orders.set_clock(now_ns)
-        ack, ranges = _ranges(body)
+        ack, ranges = told.ranges(body)
         if ack is not None:
-            outbox.resume(ack, ranges)
+            outbox.resume(ack, ranges, told.camera_id(body))
 
     def _control(self, message: aiohttp.WSMessage) -> dict[str, Any] | None:
         """A control message as a dict, None for what does not matter; raises when the session is over."""
@@ -162,7 +162,7 @@ class Session:
         self._credit.set()
 
     def _acked(self, body: dict[str, Any]) -> None:
-        ack, ranges = _ranges(body)
+        ack, ranges = told.ranges(body)
         if ack is None:
             return
         self._feed.outbox.ack(ack, ranges)
@@ -274,14 +274,6 @@ class Session:
             self._said = True
             text = "%s → %s: live pictures of %d bytes are too large, at most %d; recordings are not"
             log.warning(text, self._feed.camera, self._label, size, wire.MAX_LIVE_BYTES)
-
-
-def _ranges(body: dict[str, Any]) -> tuple[int | None, list[tuple[int, int]]]:
-    """`ack` and the well-formed of `have`; None without an ack."""
-    ack, have = body.get("ack"), body.get("have")
-    pairs = [r for r in (have if isinstance(have, list) else []) if isinstance(r, list) and len(r) == 2]
-    ranges = [(a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int)]
-    return (ack if isinstance(ack, int) else None), ranges
 
 
 def plain(e: BaseException | None) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from agent.frame import Item, Worth
+from agent.spool.acks import FORMER
 from agent.spool.line import Backlog, Line
 from agent.spool.ranges import Ranges
 from agent.spool.tombstones import NOT_OURS
 
 if TYPE_CHECKING:
     from agent.spool.store import Spool
+
+log = logging.getLogger(__name__)
 
 
 class SpoolOutbox:
@@ -27,6 +31,7 @@ class SpoolOutbox:
         self._refused: dict[str, int] = {}  # why: how many
         self._first = spool.next_seq  # of this life of the agent
         self._handed = Ranges()
+        self._told = Ranges()  # what the other end has, without what a former camera had
         self.progress = 0
         self._foreign = Ranges()  # numbers of ours under which the other end has something that we did not send
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,20 +85,25 @@ class SpoolOutbox:
     def ack(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
         with self._spool.disk.lock:
             self._take(self._acked, upto, have)
+            self._take(self._told, upto, have)
         self.progress += 1
         self.changed()
 
-    def resume(self, upto: int, have: Iterable[tuple[int, int]] = ()) -> None:
+    def resume(self, upto: int, have: Iterable[tuple[int, int]] = (), camera_id: str = "") -> None:
         known = Ranges()
         self._foreign = Ranges()
         self._take(known, upto, have)
         # What never left here and is there all the same came from a copy of this spool: it is sent, and refused.
         foreign = [s for s in self._spool.numbers(self._first) if s in known and s not in self._handed]
         self._foreign = Ranges((s, s) for s in foreign)
-        own = Ranges()
-        self._take(own, upto, have)
+        told = Ranges()
+        self._take(told, upto, have)
         with self._spool.disk.lock:
-            self._spool.disk.acked[self._sink] = own
+            another = self._spool.disk.acks.resume(self._sink, told, camera_id)
+            self._told = told
+        if another:
+            text = "%s → %s: a new camera of this name; what was delivered to the former one is not sent again"
+            log.info(text, self._spool.camera, self._sink)
         self._spool.resumed(self._sink)
         self.changed()
 
@@ -123,13 +133,13 @@ class SpoolOutbox:
         self._changed.set()
 
     def dropped(self) -> list[tuple[int, int, str]]:
-        with self._spool.disk.lock:
-            found = [
-                (a, b, why)
-                for a, b, why in self._spool.disk.tombstones.all
-                if why != NOT_OURS and not self._acked.covers(a, b)
-            ]
-        return found
+        disk = self._spool.disk
+        with disk.lock:
+            gone, acked = disk.tombstones.all, self._acked
+            settled = Ranges([*self._told.all(), *((a, b) for a, b, why in gone if why == NOT_OURS)])
+            former = [hole for span in disk.acks.peer(self._sink).former.all() for hole in settled.holes(*span)]
+            missing = [(a, b, why) for a, b, why in gone if why != NOT_OURS and not acked.covers(a, b)]
+        return missing + [(a, b, FORMER) for a, b in former]
 
     def backlog(self) -> Backlog:
         spool = self._spool

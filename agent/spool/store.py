@@ -154,6 +154,7 @@ class Spool:
         """That other end told anew what it has: what it lost, and is not here any more either, is declared."""
         top = self.next_seq - 1
         self._jobs.put(lambda: self._declare_gone(sink, top))
+        self._jobs.put(self.disk.acks.save)  # whose acknowledgements they are, before it may be deleted
 
     def numbers(self, first: int) -> list[int]:
         """The numbers from `first` on of the items that are here."""

@@ -64,7 +64,10 @@ def delete_early() -> None:
 def _no_resume() -> None:
     from agent.spool.drain import SpoolOutbox
 
-    SpoolOutbox.resume = SpoolOutbox.ack  # type: ignore[method-assign]
+    def adds(self: SpoolOutbox, upto: int, have: Any = (), camera_id: str = "") -> None:
+        self.ack(upto, have)
+
+    SpoolOutbox.resume = adds  # type: ignore[method-assign]
 
 
 def give_up() -> None:

@@ -22,13 +22,15 @@ class Uplink:
         self.http = http
         self.ws = ws
         self.spool = spool
+        self.camera_id = ""
 
     async def hello(self) -> dict[str, Any]:
-        """Say hello; the welcome, without the server's time."""
+        """Say hello; the welcome, without the server's time and the camera's id."""
         await self.send({"t": "hello", "agent": "test", "spool": self.spool, "next": 1})
         welcome = await self.control("welcome")
         assert abs(welcome.pop("now_ns") - time.time_ns()) < 60_000_000_000
         assert 0 < welcome.pop("spread_s") <= 30
+        self.camera_id = welcome.pop("camera_id")
         return welcome
 
     async def send(self, body: dict[str, Any]) -> None:

@@ -273,13 +273,15 @@ async def test_unfinished_uploads_are_bounded(server: CameraServer, client: Clie
 
 
 async def test_dropped_and_ack(client: Client) -> None:
-    assert (await client.ask("GET", f"/ack?spool={SPOOL}"))[1] == {"ack": 0, "have": []}
+    answer = (await client.ask("GET", f"/ack?spool={SPOOL}"))[1]
+    named = {"camera_id": answer.pop("camera_id")}
+    assert answer == {"ack": 0, "have": []}
     await client.put(4, jpeg(4))
     await client.put(6, jpeg(6))
-    assert (await client.ask("GET", f"/ack?spool={SPOOL}"))[1] == {"ack": 0, "have": [[4, 4], [6, 6]]}
+    assert (await client.ask("GET", f"/ack?spool={SPOOL}"))[1] == named | {"ack": 0, "have": [[4, 4], [6, 6]]}
     gap = {"spool": SPOOL, "first": 1, "last": 3, "why": "quota"}
     for _ in range(2):
-        assert (await client.ask("POST", "/dropped", json=gap))[1] == {"ack": 4, "have": [[6, 6]]}
+        assert (await client.ask("POST", "/dropped", json=gap))[1] == named | {"ack": 4, "have": [[6, 6]]}
     assert (await client.ask("GET", "/ack?spool=.."))[0] == 400
     for bad in ({}, [], {**gap, "first": 5}, {**gap, "first": 0}, {**gap, "last": 2**70}, {**gap, "spool": 7}):
         assert (await client.ask("POST", "/dropped", json=bad))[0] == 400

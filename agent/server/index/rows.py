@@ -112,7 +112,10 @@ class NoteRow:
 
 @dataclass(frozen=True, slots=True)
 class CameraRow:
-    """A virtual camera: whose it is, the hashes of its keys, its settings as JSON. Key: name."""
+    """A virtual camera: whose it is, the hashes of its keys, its settings as JSON. Key: name.
+
+    `camera_id` tells it from others that had its name before; "" where that is not known (an index made of files).
+    """
 
     name: str
     account: int
@@ -121,6 +124,7 @@ class CameraRow:
     password_hash: bytes | None
     settings: str
     created_ns: int = field(default=0, compare=False)
+    camera_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from agent.frame import Item, ItemType
+from agent.server import ledger
 from agent.server.archive import Archive, Outcome
 from agent.server.cameras import Camera
 from agent.server.catalog import Catalog
+from agent.server.index import Rows
 from agent.server.ingest.room import Room
 from agent.server.news import News
+
+Standing = tuple[int, list[tuple[int, int]], str]
+"""A spool's cumulative number and the closed ranges above it, of what is durable or declared, and the camera's id."""
 
 
 class Intake:
@@ -32,6 +37,18 @@ class Intake:
             if item.event and self._news.listeners:
                 await self._tell(item)
         return outcome
+
+    async def standing(self, camera: str, spool: str) -> Standing | None:
+        """Where the camera that has this name now stands; None when there is none.
+
+        Asked at once: a deleted camera's id beside what a new one of its name has would bring everything back.
+        """
+
+        def query(rows: Rows) -> Standing | None:
+            row = rows.cameras.get(name=camera)
+            return (*ledger.acks(rows, camera, spool), row.camera_id) if row else None
+
+        return await self.archive.index.read(query)
 
     async def _tell(self, item: Item) -> None:
         event = await self._catalog.event_of(item.camera, item.spool, item.event)

@@ -255,8 +255,10 @@ class HttpIngest:
         return await self._acks(camera, spool)
 
     async def _acks(self, camera: Camera, spool: str) -> web.Response:
-        ack, have = await self._intake.archive.acks(camera.name, spool)
-        return web.json_response({"ack": ack, "have": have})
+        if (standing := await self._intake.standing(camera.name, spool)) is None:
+            raise web.HTTPGone
+        ack, have, camera_id = standing
+        return web.json_response({"ack": ack, "have": have, "camera_id": camera_id})
 
     async def _stored(self, key: Key) -> bytes | None:
         return await self._intake.archive.digest(key.camera, key.spool, key.seq)

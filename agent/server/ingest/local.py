@@ -57,7 +57,7 @@ class _Delivery:
                 if work in done:
                     work.result()
             if ended.result() == DELETED:
-                raise PermanentError(f"camera '{feed.camera}' was deleted on the embedded server")
+                raise _deleted(feed)
             raise TransientError("the embedded server ended the session")
         finally:
             for work in works:
@@ -68,13 +68,18 @@ class _Delivery:
 
     async def _items(self, feed: Feed, camera: Camera) -> None:
         box, archive = feed.outbox, self._intake.archive
-        box.resume(*await archive.acks(feed.camera, box.spool))
+        if (standing := await self._intake.standing(feed.camera, box.spool)) is None:
+            raise _deleted(feed)
+        box.resume(*standing)
         session = box.session()
+        await self._declare(feed, box.dropped())
         while True:
             item = await session.take()
             seq = item.seq
             await self._declare(feed, box.dropped())
             outcome = await self._intake.take(camera, item)
+            if outcome is Outcome.GONE:
+                raise _deleted(feed)
             if outcome is Outcome.FULL:
                 raise TransientError(f"the store {archive.root} takes nothing now: full or not writable")
             if not outcome.settled:
@@ -103,6 +108,10 @@ class _Delivery:
             if feed.live.latest is not None:
                 camera.last_frame_ns = max(camera.last_frame_ns, feed.live.latest.wall_ns)
             await asyncio.sleep(LOOK_S)
+
+
+def _deleted(feed: Feed) -> PermanentError:
+    return PermanentError(f"camera '{feed.camera}' was deleted on the embedded server")
 
 
 def _end(ended: asyncio.Future[int], code: int) -> None:

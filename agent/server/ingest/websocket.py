@@ -163,12 +163,15 @@ class Session:
             raise Ended(MALFORMED, "the first message is not a hello with a spool")
         self.spool = spool
         self._assembly = Assembly(self.camera.name, spool)
-        ack, have = await self._intake.archive.acks(self.camera.name, spool)
+        if (standing := await self._intake.standing(self.camera.name, spool)) is None:
+            raise Ended(DELETED, "camera deleted")
+        ack, have, camera_id = standing
         await self._send(
             {
                 "t": "welcome",
                 "ack": ack,
                 "have": have,
+                "camera_id": camera_id,
                 "window": WINDOW_BYTES,
                 "now_ns": self._clock.wall_ns(),
                 "spread_s": self._spread_s,

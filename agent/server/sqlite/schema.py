@@ -99,4 +99,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # What a camera's items take, lately or in all, and which are old: read without a look at the rows.
         "CREATE INDEX items_camera_age ON items (camera, stored_ns, bytes)",
     ),
+    (
+        # Of a camera that is there already its age is its id, and so in its older backups, too.
+        "ALTER TABLE cameras ADD COLUMN camera_id TEXT NOT NULL DEFAULT ''",
+        "UPDATE cameras SET camera_id = printf('%016x', created_ns) WHERE created_ns > 0",
+    ),
 )
