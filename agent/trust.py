@@ -6,13 +6,16 @@ import ssl
 import sys
 
 from agent.errors import PermanentError
+from agent.pins import OtherKey, Pinned
 
 
-def trust(label: str, ca_file: str | None = None) -> ssl.SSLContext:
-    """What `ca_file` certifies, else what the system does.
+def trust(label: str, ca_file: str | None = None, pin: str = "") -> ssl.SSLContext:
+    """The server with the key that `pin` names; else what `ca_file` certifies, else what the system does.
 
     Raises PermanentError, begun with `label`, for a file that cannot be read or holds no certificates.
     """
+    if pin:
+        return Pinned(pin)
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as e:
@@ -21,6 +24,8 @@ def trust(label: str, ca_file: str | None = None) -> ssl.SSLContext:
 
 def distrusted(e: BaseException) -> str:
     """In words, that the other end's certificate was not believed, why, and what would help."""
+    if isinstance(e, OtherKey):
+        return "it has another key than the address says, or is another server (`#sha256//…`)"
     reason = getattr(e, "verify_message", "") or str(e)
     return f"its certificate is not trusted: {reason} (`ca_file`, or SSL_CERT_FILE, says what is)"
 

@@ -34,7 +34,8 @@ MAY = {
     "frame": set(),
     "systemd": set(),
     "memory": {"trust"},
-    "trust": {"errors"},
+    "pins": set(),
+    "trust": {"errors", "pins"},
     "threads": set(),
     "durable": set(),
     "cloudevents": set(),
@@ -56,7 +57,7 @@ MAY = {
     "sources": BASE | {"media"},
     "discover": BASE | {"sources"},
     "trial": BASE | {"media", "sources"},
-    "sinks": BASE | {"media", "hub", "outbox", "threads", "trust"},
+    "sinks": BASE | {"media", "hub", "outbox", "pins", "threads", "trust"},
     "pipeline": BASE
     | {"frozen", "hub", "judge", "media", "motion", "outbox", "recorder", "sinks", "sources", "supervise", "why"},
     "server": BASE
@@ -74,6 +75,7 @@ MAY = {
         "cloudevents",
         "durable",
         "memory",
+        "pins",
         "trust",
         "why",
     },

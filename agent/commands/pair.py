@@ -17,6 +17,7 @@ from agent import exits
 from agent.commands.common import run_async
 from agent.config import NAME
 from agent.errors import UsageError
+from agent.pins import PIN, Pinned
 from agent.trust import distrusted
 
 
@@ -31,11 +32,13 @@ from agent.trust import distrusted
 def pair(code_at_server: str, token_file: str) -> None:
     """Fetch a camera's token by its pairing code.
 
-    CODE_AT_SERVER is CODE@http://server:8088, as `camera-agent virtual add` and the page print it. The token is kept
-    in a file, and the sink to paste is printed.
+    CODE_AT_SERVER is CODE@http://server:8088, as `camera-agent virtual add` and the page print it, of a server that
+    nobody certifies with its key at the end. The token is kept in a file, and the sink to paste is printed.
     """
-    code, _, base = code_at_server.partition("@")
-    if not code or not base.startswith(("http://", "https://")):
+    code, _, server = code_at_server.partition("@")
+    base, _, pin = server.partition("#")
+    base = base.rstrip("/")
+    if not code or not base.startswith(("http://", "https://")) or (pin and not PIN.fullmatch(pin)):
         raise click.UsageError("expected CODE@http://server:port, as `virtual add` printed it")
 
     target = os.path.realpath(token_file)  # a link stays one
@@ -48,24 +51,24 @@ def pair(code_at_server: str, token_file: str) -> None:
         raise UsageError(f"{token_file}: {(e.strerror or str(e)).lower()}", exits.CANNOT_WRITE) from None
     try:
         with file:
-            paired = run_async(asyncio.to_thread(_ask, base.rstrip("/"), code))
+            paired = run_async(asyncio.to_thread(_ask, base, code, pin))
             file.write(paired["token"] + "\n")
         os.replace(part, target.replace("{camera}", paired["name"]))
     except BaseException:
         os.unlink(part)
         raise
-    name, url = paired["name"], base.replace("http", "ws", 1)
+    name, url = paired["name"], base.replace("http", "ws", 1) + (f"#{pin}" if pin else "")
     click.echo(f"camera {name}; its token is in {token_file.replace('{camera}', name)}, and the one before is void.")
     click.echo("For the agent's file:\n")
     click.echo(f"cameras:\n  {name}:\n    source: {{type: …}}\nsinks:")
     click.echo(f"  - type: websocket\n    url: {url}\n    token_file: {os.path.abspath(token_file)}")
 
 
-def _ask(base: str, code: str) -> Any:
+def _ask(base: str, code: str, pin: str) -> Any:
     body = json.dumps({"code": code}).encode()
     request = urllib.request.Request(base + "/v1/pair", body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10, context=Pinned(pin) if pin else None) as answer:
             return _told(json.load(answer))
     except urllib.error.HTTPError as e:
         try:

@@ -43,7 +43,7 @@ class Handover(TypedDict):
 def handover(keys: Keys, base: str, ftp_port: int | None, pairing: str, view: str, pin: str | None = None) -> Handover:
     """`base`: the server's address as devices reach it (`http://host:port`); `pairing`, `view`: code and path.
 
-    `pin`: by which curl knows the server, where nobody certifies it.
+    `pin`: the key by which clients know the server, where nobody certifies it.
     """
     parts = urlsplit(base)
     host, scheme = parts.hostname or "localhost", "wss" if parts.scheme == "https" else "ws"
@@ -51,9 +51,12 @@ def handover(keys: Keys, base: str, ftp_port: int | None, pairing: str, view: st
     upload, mjpeg = f"{base}{camera}/picture/", f"{base}{camera}/mjpeg"
     login = f"{keys.login}:{keys.password}"
     curl = f"curl -k --pinnedpubkey {pin}" if pin else "curl"  # the key decides; -k: nobody else is asked
+    to, where = f"{scheme}://:{keys.token}@{parts.netloc}", f"{pairing}@{base}"
+    if pin:
+        to, where = f"'{to}#{pin}'", f"'{where}#{pin}'"
     lines = {
-        "agent": f"camera-agent run --source SOURCE --name {keys.name} --to {scheme}://:{keys.token}@{parts.netloc}",
-        "pair": f"camera-agent pair {pairing}@{base}",
+        "agent": f"camera-agent run --source SOURCE --name {keys.name} --to {to}",
+        "pair": f"camera-agent pair {where}",
         "curl": f"{curl} -u {login} -T picture.jpg {upload}",
         "ffmpeg": f"ffmpeg -i SOURCE -f mpjpeg -method POST {_with_login(base, login)}{camera}/mjpeg",
     }

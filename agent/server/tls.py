@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import ssl
-from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 from agent.errors import UsageError
 from agent.exits import CONFIG
+from agent.pins import pin_of
 
 
 class Tls:
@@ -45,7 +43,7 @@ class Tls:
         return True
 
     def pin(self, base: str, port: int) -> str | None:
-        """What curl's `--pinnedpubkey` needs to know the server at `base` by its key.
+        """What a client needs to know the server at `base` by its key.
 
         None where what this machine trusts certifies it, and where `base` is not at `port`: a proxy has its own key.
         """
@@ -57,8 +55,7 @@ class Tls:
             self._meet(client, parts.hostname or "")
         except ssl.SSLCertVerificationError:
             client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
-            digest = hashlib.sha256(public_key(self._meet(client, ""))).digest()
-            return "sha256//" + base64.b64encode(digest).decode()
+            return pin_of(self._meet(client, ""))
         return None
 
     def _meet(self, context: ssl.SSLContext, host: str) -> bytes:
@@ -78,28 +75,3 @@ def _certificate(client: ssl.SSLObject) -> bytes | None:
         return client.getpeercert(binary_form=True)
     except ValueError:  # the handshake is not done
         return None
-
-
-def public_key(certificate: bytes) -> bytes:
-    """The SubjectPublicKeyInfo of an X.509 certificate, both in DER (RFC 5280, 4.1)."""
-    signed = next(_within(certificate))
-    fields = list(_within(signed))
-    return fields[6 if fields[0][0] == 0xA0 else 5]  # the version stands first, where there is one
-
-
-def _within(der: bytes) -> Iterator[bytes]:
-    """The elements of a constructed one (X.690, 8.1), each with its head."""
-    at, end = _extent(der, 0)
-    while at < end:
-        _, stop = _extent(der, at)
-        yield der[at:stop]
-        at = stop
-
-
-def _extent(der: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the element at `at` begins and ends."""
-    length, begin = der[at + 1], at + 2
-    if length >= 0x80:
-        begin += length - 0x80
-        length = int.from_bytes(der[at + 2 : begin], "big")
-    return begin, begin + length

@@ -16,7 +16,7 @@ from agent.sinks import Feed, told
 from agent.sinks.body import BytesBody
 from agent.sinks.drain import Drain
 from agent.sinks.httpline import Answer, HttpLine
-from agent.sinks.secret import bare, check_scheme, label_of, token_of
+from agent.sinks.secret import bare, check_pin, check_scheme, label_of, pin_of, token_of
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ class HttpSink:
     """Uploads to a camera server. `url` is `http://host:port` or `https://…`; `token` as `virtual add` printed it.
 
     `{camera}` in `token_file` is the camera's name: each has a token of its own.
-    `ca_file`: the certificates to trust instead of the system's.
+    `ca_file`: the certificates to trust instead of the system's; of a server that nobody certifies, the address may end
+    with its key (`#sha256//…`, as `virtual add` prints it).
     """
 
     url: str
@@ -41,6 +42,7 @@ class HttpSink:
 
     def __post_init__(self) -> None:
         check_scheme(self.url, "http", "https")
+        check_pin(self.url)
 
     @property
     def label(self) -> str:
@@ -50,7 +52,7 @@ class HttpSink:
         token = token_of(self.label, self.token, self.token_file, self.url, feed.camera)
         root = f"{bare(self.url)}/v1/cam/{quote(feed.camera)}"
         headers = {"Authorization": f"Bearer {token}"}
-        async with HttpLine(self.label, headers, self.ca_file) as line, Drain(feed.outbox) as drain:
+        async with HttpLine(self.label, headers, self.ca_file, pin_of(self.url)) as line, Drain(feed.outbox) as drain:
             await _Upload(line, feed, drain, self.label, root).run()
 
 

@@ -67,9 +67,9 @@ class HttpLine:
     A request may take as long as it likes while it makes progress; without any for 30 s it is given up.
     """
 
-    def __init__(self, label: str, headers: Mapping[str, str], ca_file: str | None = None) -> None:
+    def __init__(self, label: str, headers: Mapping[str, str], ca_file: str | None = None, pin: str = "") -> None:
         self._label = label
-        context = trust(label, ca_file) if ca_file or label.startswith("https:") else True
+        context = trust(label, ca_file, pin) if ca_file or label.startswith("https:") else True
         connector = aiohttp.TCPConnector(limit=1, ssl=context, keepalive_timeout=25.0, socket_factory=_socket)
         self._http = aiohttp.ClientSession(
             connector=connector,

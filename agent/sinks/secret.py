@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from agent.errors import ConfigError, PermanentError
 from agent.exits import PERMISSION
+from agent.pins import PIN
 
 
 def label_of(url: str) -> str:
@@ -25,6 +26,20 @@ def bare(url: str) -> str:
     parts = urlsplit(url)
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}{query}"
+
+
+def pin_of(url: str) -> str:
+    """The key by which the address says that its server is known (`#sha256//…`); "" for none."""
+    return urlsplit(url).fragment
+
+
+def check_pin(url: str) -> None:
+    """Raises ConfigError for something else than a key behind the address, and for a key where there is no TLS."""
+    parts = urlsplit(url)
+    if parts.fragment and not PIN.fullmatch(parts.fragment):
+        raise ConfigError("url: after # may stand the server's key alone: sha256// and 44 letters of Base64")
+    if parts.fragment and parts.scheme not in ("wss", "https"):
+        raise ConfigError("url: a key after # is for wss:// and https://")
 
 
 def user_of(url: str, username: str) -> str:

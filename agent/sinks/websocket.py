@@ -13,7 +13,7 @@ from agent.exits import PERMISSION
 from agent.media import wire
 from agent.sinks import Feed
 from agent.sinks.httpline import retry_after
-from agent.sinks.secret import bare, check_scheme, label_of, token_of
+from agent.sinks.secret import bare, check_pin, check_scheme, label_of, pin_of, token_of
 from agent.sinks.uplink import Session, plain
 from agent.trust import distrusted, trust
 
@@ -33,7 +33,8 @@ class WebSocketSink:
     """Streams to a camera server. `url` is `ws://host:port` or `wss://…`; `token` as `virtual add` printed it.
 
     `{camera}` in `token_file` is the camera's name: each has a token of its own.
-    `ca_file`: the certificates to trust instead of the system's.
+    `ca_file`: the certificates to trust instead of the system's; of a server that nobody certifies, the address may end
+    with its key (`#sha256//…`, as `virtual add` prints it).
     """
 
     url: str
@@ -43,6 +44,7 @@ class WebSocketSink:
 
     def __post_init__(self) -> None:
         check_scheme(self.url, "ws", "wss")
+        check_pin(self.url)
 
     @property
     def label(self) -> str:
@@ -67,7 +69,7 @@ class WebSocketSink:
             async with asyncio.timeout(CONNECT_S):
                 return await http.ws_connect(
                     url,
-                    ssl=trust(self.label, self.ca_file) if url.startswith("wss:") else True,
+                    ssl=trust(self.label, self.ca_file, pin_of(self.url)) if url.startswith("wss:") else True,
                     protocols=(wire.SUBPROTOCOL,),
                     headers={"Authorization": f"Bearer {token}"},
                     max_msg_size=wire.MAX_MESSAGE_BYTES,

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import ssl
 import subprocess
@@ -14,13 +15,18 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 from playwright.async_api import async_playwright
 
+from agent.errors import ConfigError
+from agent.exits import UNREACHABLE
 from agent.frame import ItemType
 from agent.server.app import CameraServer
 from agent.server.handover import Pairing
 from agent.server.tls import Tls
-from tests.e2e.product import COMMAND, command
+from agent.sinks.http import HttpSink
+from agent.sinks.websocket import WebSocketSink
+from tests.e2e.product import COMMAND, Process, command
 from tests.server.conftest import Start
 from tests.server.pictures import frame
 from tests.server.test_ftp import certificate, files
@@ -153,14 +159,7 @@ async def test_the_lines_to_paste_reach_this_server_and_no_other(
     server = await start(tls_cert=files[0], tls_key=files[1], ftp=True)
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(frame(1).data)
-    (tmp_path / "server.yaml").write_text(
-        f"server: {{port: {server.port}, store: '{server.settings.store}', tls_cert: '{files[0]}', "
-        f"tls_key: '{files[1]}', ftp: true}}\n"
-    )
-    said = await command("virtual", "add", "porch", "--json", "-c", str(tmp_path / "server.yaml"))
-    lines = json.loads(said.text())["lines"]
-    while server._cameras.get("porch") is None:
-        await asyncio.sleep(0.05)
+    lines = await lines_for_porch(server, files, tmp_path)
     for way in ("curl", "ftp"):
         before = await stored(server)
         assert await pasted(lines[way], tmp_path) == 0
@@ -170,6 +169,56 @@ async def test_the_lines_to_paste_reach_this_server_and_no_other(
     for way in ("curl", "ftp"):
         to_another = lines[way].replace(f":{server.port}/", f":{other.port}/")
         assert await pasted(to_another, tmp_path) == 90, "the key is not the one that is expected"
+
+
+async def lines_for_porch(server: CameraServer, files: tuple[str, str], folder: Path) -> dict[str, str]:
+    """What `virtual add` says beside the running server."""
+    (folder / "server.yaml").write_text(
+        f"server: {{port: {server.port}, store: '{server.settings.store}', tls_cert: '{files[0]}', "
+        f"tls_key: '{files[1]}', ftp: true}}\n"
+    )
+    said = await command("virtual", "add", "porch", "--json", "-c", str(folder / "server.yaml"))
+    while server._cameras.get("porch") is None:
+        await asyncio.sleep(0.05)
+    lines: dict[str, str] = json.loads(said.text())["lines"]
+    return lines
+
+
+async def test_an_agent_knows_a_server_that_nobody_certifies_by_its_key(
+    start: Start, files: tuple[str, str], tmp_path: Path
+) -> None:
+    server = await start(tls_cert=files[0], tls_key=files[1])
+    lines = await lines_for_porch(server, files, tmp_path)
+    foreign = certificate(tmp_path / "other")
+    other = await start(store="other", tls_cert=foreign[0], tls_key=foreign[1])
+    run = [word.replace("SOURCE", "demo") for word in shlex.split(lines["agent"])[1:]]
+    for scheme in ("wss", "https"):
+        here = [word.replace("wss:", f"{scheme}:") for word in run]
+        there = [word.replace(f":{server.port}", f":{other.port}") for word in here]
+        agent = await Process.start(*here, env={"STATE_DIRECTORY": str(tmp_path / f"{scheme}-here")})
+        astray = await Process.start(*there, env={"STATE_DIRECTORY": str(tmp_path / f"{scheme}-there")})
+        await astray.said("has another key than the address says")
+        while (camera := server._cameras.get("porch")) is None or not camera.connected:
+            await asyncio.sleep(0.05)
+        await agent.end()
+        await astray.end()
+    assert not any(c.connected for c in other._cameras.all())
+    pair = shlex.split(lines["pair"])[1:]
+    at = ("--token-file", str(tmp_path / "{camera}.token"))
+    lost = await command(pair[0], pair[1].replace(f":{server.port}", f":{other.port}"), *at)
+    assert lost.process.returncode == UNREACHABLE and "has another key" in lost.text()
+    said = await command(*pair, *at)
+    assert said.process.returncode == 0, said.text()
+    assert server._cameras.check("porch", (tmp_path / "porch.token").read_text().strip()) == 200
+    sink = yaml.safe_load(said.text().partition("\n\n")[2])["sinks"][0]
+    assert sink["url"] == f"wss://127.0.0.1:{server.port}#{pair[1].partition('#')[2]}"
+
+
+@pytest.mark.parametrize("url", ["wss://h:1#x", "wss://h:1#sha256//AAAA=", f"ws://h:1#sha256//{'A' * 43}="])
+def test_what_is_no_key_or_of_no_use_is_refused(url: str) -> None:
+    for sink, address in ((WebSocketSink, url), (HttpSink, url.replace("ws", "http", 1))):
+        with pytest.raises(ConfigError, match="#"):
+            sink(url=address)
 
 
 async def stored(server: CameraServer) -> int:
