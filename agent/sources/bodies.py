@@ -38,13 +38,12 @@ when nobody wants another."""
 class Pictures:
     """A body of JPEGs, received in place, and given to `publish` whole, as soon as somebody wants them.
 
-    `waits`: whether what nobody wants yet can stay in the kernel. `length`: if known.
+    `length`: if known.
     """
 
-    def __init__(self, splitter: Splitter, publish: Take, waits: bool, length: int | None = None) -> None:
+    def __init__(self, splitter: Splitter, publish: Take, length: int | None = None) -> None:
         self._splitter = splitter
         self._publish = publish
-        self._waits = waits
         self._left = length
         self._rhythm = Rhythm()
         self._since = self._pieces = 0
@@ -66,8 +65,7 @@ class Pictures:
             times = self._rhythm.came(now_ns, len(pictures), size, self._pieces, begun > 0)
             self._since, self._pieces = begun, 0
             until_ns = self._publish(pictures, times)
-            if self._waits:
-                self._rhythm.wait(time.monotonic_ns(), until_ns)
+            self._rhythm.wait(time.monotonic_ns(), until_ns)
             if (least := self._rhythm.least - begun) > want:
                 want, self.patience_s = least, self._rhythm.patience_s
                 self._splitter.expect(want)

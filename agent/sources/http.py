@@ -182,11 +182,6 @@ class Connection(asyncio.BufferedProtocol):
             self._sock = transport.get_extra_info("socket")
         transport.write(self._request)
 
-    @property
-    def waits(self) -> bool:
-        """Whether the kernel can be told how many bytes to wait for: under TLS they are not the body's."""
-        return self._sock is not None
-
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._body is not None:
             return self._body.room()

@@ -9,13 +9,14 @@ from typing import Annotated
 from agent.clock import SystemClock
 from agent.errors import PermanentError, TransientError
 from agent.frame import Codec, Frame
-from agent.media.jpeg import SizeWatch, TooLarge
+from agent.media.jpeg import TooLarge
 from agent.media.multipart import Splitter
 from agent.schema import above, at_most
 from agent.sources import Publish
 from agent.sources.bodies import ChunkedPictures, Pictures, Take, told_of
 from agent.sources.http import Body, Head
 from agent.sources.login import Login
+from agent.sources.sizes import Sizes
 from agent.sources.spread import Spread
 from agent.sources.stall import ended_or_stalled
 from agent.sources.stream import PERMISSION, Answer, get, refuse_other_media
@@ -45,9 +46,8 @@ class Run:
         self._publish = publish
         self._stall_s = stall_timeout_s
         self._clock = SystemClock()
-        self._size = SizeWatch()
+        self._sizes = Sizes()
         self._spread = Spread()
-        self._index = 0
         self._count = 0
         self._came_ns = 0
 
@@ -59,15 +59,23 @@ class Run:
         until_ns = 0
         ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
         for data, came_ns in zip(pictures, times, strict=True):
-            if self._size.changed(data) and self._size.size:
-                log.info("%s: the pictures are %dx%d from now on: a new run", self._label, *self._size.size)
-                self._index = 0
             self._count += 1
             self._came_ns = came_ns
+            if (index := self._number(data, came_ns)) is None:
+                continue
             at_ns = self._spread.at(came_ns)
-            until_ns = self._publish(Frame(Codec.JPEG, data, True, at_ns, ahead_ns + at_ns, self._index)) or 0
-            self._index += 1
+            until_ns = self._publish(Frame(Codec.JPEG, data, True, at_ns, ahead_ns + at_ns, index)) or 0
         return min(until_ns, self._came_ns + round(self._stall_s * 1e9 / 4))  # what waits is no stall
+
+    def _number(self, data: bytes, came_ns: int) -> int | None:
+        before = self._sizes.size
+        index = self._sizes.number(data, came_ns)
+        size = self._sizes.size
+        if before and size and size != before:
+            log.info("%s: the pictures are %dx%d from now on: a new run", self._label, *size)
+        elif index is None and size and self._sizes.left_out == 1:
+            log.warning("%s: sizes go to and fro: pictures other than %dx%d are left out", self._label, *size)
+        return index
 
     async def all(self, answer: Answer, login: Login, timeout_s: float, poll_s: float) -> None:
         """Everything from this answer on; never returns: raises when the camera is gone."""
@@ -92,7 +100,7 @@ class Run:
         first = self._count
         try:
             refuse_other_media(answer)
-            connection.read(_body_of(answer.head, splitter, self.pictures, connection.waits))
+            connection.read(_body_of(answer.head, splitter, self.pictures))
             if await ended_or_stalled(connection.ended, lambda: self._came_ns / 1e9, self._stall_s):
                 bad = told_of(splitter)
                 raise TransientError(f"no picture for {self._stall_s:g} s" + (f" ({bad})" if bad else ""))
@@ -123,8 +131,8 @@ def _is_still(head: Head) -> bool:
     return not head.media_type.startswith("multipart/")
 
 
-def _body_of(head: Head, splitter: Splitter, publish: Take, waits: bool) -> Body:
+def _body_of(head: Head, splitter: Splitter, publish: Take) -> Body:
     if head.chunked:
         return ChunkedPictures(splitter, publish)
     # A stream's Content-Length is made up; a still's tells its end where the camera keeps the connection.
-    return Pictures(splitter, publish, waits, head.length if _is_still(head) else None)
+    return Pictures(splitter, publish, head.length if _is_still(head) else None)

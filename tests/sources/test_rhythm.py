@@ -163,6 +163,21 @@ def test_those_that_come_together_by_themselves_are_not_waited_for_together() ->
         assert rhythm.least == 1 and rhythm.patience_s == 0
 
 
+def test_a_wait_that_begins_late_ends_in_time() -> None:
+    rhythm = Rhythm()
+    steady(rhythm, 30)
+    rhythm.wait(rhythm.last_ns + 60 * MS, rhythm.last_ns + 390 * MS)
+    assert 0.3 < rhythm.patience_s <= 0.4
+
+
+def test_those_that_come_at_one_moment_tell_nothing_of_their_rhythm() -> None:
+    rhythm = Rhythm()
+    for now_ns in (START_NS, START_NS, START_NS + 100 * MS):
+        rhythm.came(now_ns, 8, 320_000, 1)
+        rhythm.wait(now_ns, now_ns + 390 * MS)
+        assert rhythm.least == 1
+
+
 def test_however_long_nobody_wants_one_little_is_left_in_the_kernel() -> None:
     rhythm = Rhythm()
     steady(rhythm, 10)
@@ -238,7 +253,7 @@ def test_a_boundary_behind_a_picture_is_not_the_next_one(monkeypatch: pytest.Mon
         times.extend(came)
         return came[-1] + 400 * MS
 
-    pictures = Pictures(Splitter(), take, True)
+    pictures = Pictures(Splitter(), take)
     data, waiting = part(40_000)[len(BOUNDARY) :] + BOUNDARY, BOUNDARY
     want = 1
     for _ in range(40):

@@ -1,0 +1,42 @@
+"""Which pictures of a camera belong to one run: those of one size, and not each change of it begins another one."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from agent.media.jpeg import SizeWatch
+
+CHANGES = 4
+UNSTEADY_NS = 10_000_000_000
+"""so many changes within this time are no new setting of the camera"""
+LASTS_NS = 5_000_000_000
+
+
+class Sizes:
+    """Numbers a camera's pictures: another size begins a new run. `size` (width, height) is that of the run.
+
+    Where sizes go to and fro each change would end the running event and open another one. There a size begins a run
+    only after 5 s; what comes of it before that is left out, and missing in the numbers.
+    """
+
+    def __init__(self) -> None:
+        self._watch = SizeWatch()
+        self._changes = deque([-UNSTEADY_NS] * CHANGES, CHANGES)
+        self._index = 0
+        self.size: tuple[int, int] | None = None
+        self.left_out = 0
+
+    def number(self, data: bytes, came_ns: int) -> int | None:
+        """Of this picture in its run, 0 for the first one; None: it is left out."""
+        if self._watch.changed(data):
+            self._changes.append(came_ns)
+        size, index = self._watch.size, self._index
+        self._index += 1
+        if size == self.size or self.size is None:
+            self.size = size
+            return index
+        if came_ns - self._changes[0] < UNSTEADY_NS and came_ns - self._changes[-1] < LASTS_NS:
+            self.left_out += 1
+            return None
+        self.size, self._index = size, 1
+        return 0
