@@ -10,8 +10,33 @@ from typing import Any
 import click
 
 from agent.commands.common import duration, run_async, server_file, size, store_option
+from agent.errors import AgentError
+
+LEAST_QUOTA, QUOTA_BELOW = 1024 * 1024, 2**60
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+def quota_size(text: str) -> int:
+    """`500MB`, `5GB`… as bytes, from 1 MiB on."""
+    size_bytes = size(text)
+    if not LEAST_QUOTA <= size_bytes < QUOTA_BELOW:
+        raise click.BadParameter(
+            f"'{text}' is {'less than 1MiB' if size_bytes < LEAST_QUOTA else 'more than any disk'}"
+        )
+    return size_bytes
+
+
+def camera_address(text: str) -> str:
+    """Of a camera on the network."""
+    from agent.server.camera import without_login
+    from agent.server.ingest.pull import source_of
+
+    try:
+        source_of(text)
+    except AgentError as e:
+        raise click.BadParameter(f"'{without_login(text)}': {str(e).removeprefix('pull: ')}") from None
+    return text
 
 
 @click.group()
@@ -21,19 +46,24 @@ def virtual() -> None:
 
 @virtual.command("add")
 @click.argument("name")
-@click.option("--ends", metavar="TIME", help="It ends by itself after 45m, 24h, 7d…  [default: never]")
+@click.option("--ends", type=duration, metavar="TIME", help="It ends by itself after 45m, 24h, 7d…  [default: never]")
 @click.option("--keep/--burn", default=False, help="Then its recordings stay, or everything is erased.  [burn]")
-@click.option("--quota", metavar="SIZE", help="Its recordings take at most 500MB, 5GB…")
+@click.option("--quota", type=quota_size, metavar="SIZE", help="Its recordings take at most 500MB, 5GB…")
 @click.option("--events", type=click.Choice(["auto", "motion", "pause"]), default="auto", show_default=True)
-@click.option("--pull", metavar="URL", help="The server fetches the camera's pictures from this address itself.")
+@click.option(
+    "--pull",
+    type=camera_address,
+    metavar="URL",
+    help="The server fetches the camera's pictures from this address itself.",
+)
 @json_option
 @server_file
 @store_option
 def virtual_add(
     name: str,
-    ends: str | None,
+    ends: float | None,
     keep: bool,
-    quota: str | None,
+    quota: int | None,
     events: str,
     pull: str | None,
     as_json: bool,
@@ -49,9 +79,9 @@ def virtual_add(
 
     async def work() -> Any:
         chosen = CameraSettings.of(
-            ends_ns=time.time_ns() + round(duration(ends) * 1e9) if ends else None,
+            ends_ns=time.time_ns() + round(ends * 1e9) if ends else None,
             at_end="keep" if keep else "burn",
-            quota_bytes=size(quota) if quota else None,
+            quota_bytes=quota,
             events=events,
             pull=pull,
         )

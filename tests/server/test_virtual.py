@@ -215,7 +215,18 @@ async def test_the_commands(tmp_path: Path) -> None:
     assert [c["name"] for c in json.loads(await run("list", "--json"))] == ["porch", "yard"]
     await run("add", "shed", "--ends", "110s")
     assert re.search(r"shed   (ends in \d+ s|ended)\n", await run("list"))
-    assert "on the network" in await run("add", "hall", "--pull", "nonsense", code=2)
+    for option, bad, says in (
+        ("--pull", "nonsense", "'nonsense': expected the address of a camera on the network"),
+        ("--pull", "rtsp://admin:hunter2@cam/x", "'rtsp://cam/x': expected"),
+        ("--quota", "5KB", "'5KB' is less than 1MiB"),
+        ("--quota", "2000000TB", "'2000000TB' is more than any disk"),
+        ("--quota", "many", "'many' is no size"),
+        ("--quota", "", "'' is no size"),
+        ("--ends", "soon", "'soon' is no duration"),
+        ("--ends", "0s", "'0s' is no time at all"),
+    ):
+        said = " ".join((await run("add", "hall", option, bad, code=2)).split())
+        assert f"Invalid value for '{option}': {says}" in said and "hunter2" not in said
     assert "no virtual camera 'hall'" in await run("keys", "hall", code=66)
     await run("delete", "porch")
     assert "no virtual camera 'porch'" in await run("delete", "porch", code=66)
