@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from agent.dispatch.inner import Factory
 from agent.dispatch.matchers import path_fits
+from agent.dispatch.peek import PROBLEM
 from agent.dispatch.services import InProcess
 
 if TYPE_CHECKING:
@@ -32,6 +34,18 @@ class HalfCloseHandler(web.RequestHandler):
             return None
         asyncio.get_running_loop().call_soon(self._end_when_answered)
         return True
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What is no request is told so for programs (RFC 9457), without a copy of it."""
+        super().handle_error(request, status, exc, message)
+        detail = "a line of the head is too long" if isinstance(exc, LineTooLong) else "malformed request"
+        about = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+        body = about | ({"detail": detail} if status < 500 else {})
+        answer = web.json_response(body, status=status, content_type=PROBLEM)
+        answer.force_close()
+        return answer
 
     def log_exception(self, *args: Any, **more: Any) -> None:
         """What is no HTTP is its sender's mistake, and who has gone needs no answer: neither fills our log."""

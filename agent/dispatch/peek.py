@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,6 +14,7 @@ from agent.dispatch.matchers import Answer, Http, Matcher, Network, Seen, Silenc
 from agent.dispatch.proxyline import Peer
 
 PEEK_CAP_BYTES = 16 * 1024
+PROBLEM = "application/problem+json"
 _NOBODY = Peer()
 
 
@@ -118,7 +120,7 @@ def _wait(rule: str, why: str, data: bytes, deadline: bool, full: bool, peer: Pe
 def _refused_by(route: Route, seen: Seen) -> Decision:
     head = seen.http
     if isinstance(head, BadHead):
-        return Decision("refuse", route.name, head.why, answer=http_answer(head.status))
+        return Decision("refuse", route.name, head.why, answer=http_answer(head.status, head.why))
     if isinstance(head, Head) and not head.whole:
         return Decision("refuse", route.name, "head longer than the peek cap", answer=http_answer(431))
     return Decision("refuse", route.name, "refused by the rule")
@@ -135,7 +137,7 @@ def _nobody(seen: Seen, deadline: bool) -> Decision:
     if pending:
         return _wait("none", "no rule fits; waiting to answer", seen.data, deadline, seen.full, seen.peer)
     if isinstance(seen.http, BadHead):
-        return Decision("refuse", "none", seen.http.why, answer=http_answer(seen.http.status))
+        return Decision("refuse", "none", seen.http.why, answer=http_answer(seen.http.status, seen.http.why))
     if isinstance(seen.http, Head):
         return Decision("refuse", "none", f"no rule for {describe(seen)}", answer=http_answer(404))
     if isinstance(seen.tls, tlshello.Hello):
@@ -146,12 +148,17 @@ def _nobody(seen: Seen, deadline: bool) -> Decision:
     return Decision("refuse", "none", "no rule fits")
 
 
-def http_answer(status: int, body: str = "", kind: str = "text/plain") -> bytes:
-    """A whole response of that status that ends the connection; `body` is the status in words by default."""
-    phrase = {421: "Misdirected Request", 431: "Request Header Fields Too Large"}.get(status, "")
-    phrase = phrase or http.HTTPStatus(status).phrase
-    body = body or f"{status} {phrase}\n"
-    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {kind}\r\nContent-Length: {len(body.encode())}\r\n"
+def http_answer(status: int, detail: str = "") -> bytes:
+    """A refusal that ends the connection, for programs (RFC 9457)."""
+    about: dict[str, object] = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status}
+    body = json.dumps(about | ({"detail": detail} if detail else {})) + "\n"
+    return http_response(status, body, PROBLEM)
+
+
+def http_response(status: int, body: str, kind: str) -> bytes:
+    """A whole response of that status that ends the connection."""
+    first = f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}"
+    head = f"{first}\r\nContent-Type: {kind}\r\nContent-Length: {len(body.encode())}\r\n"
     return f"{head}Connection: close\r\n\r\n{body}".encode()
 
 
@@ -221,4 +228,15 @@ def _in_words(decision: Decision) -> str:
     return f"refused: {decision.why} ({told}, close)"
 
 
-__all__ = ["Decision", "Http", "Peer", "Route", "decide", "describe", "explain", "http_answer", "without_body"]
+__all__ = [
+    "Decision",
+    "Http",
+    "Peer",
+    "Route",
+    "decide",
+    "describe",
+    "explain",
+    "http_answer",
+    "http_response",
+    "without_body",
+]

@@ -123,7 +123,7 @@ class Relay:
         if isinstance(head, Head):
             self._exchange(arrival, head)
         elif isinstance(head, BadHead):
-            keeper.refuse(arrival, http_answer(head.status), End.REFUSED)
+            keeper.refuse(arrival, http_answer(head.status, head.why), End.REFUSED)
         elif head is Unsettled.MORE:
             keeper.refuse(arrival, http_answer(431), End.REFUSED)
         else:

@@ -12,7 +12,7 @@ from agent.dispatch import httphead, proxyline
 from agent.dispatch.arrival import Arrival, Handed
 from agent.dispatch.inner import Factory, Inner
 from agent.dispatch.listen import peer_of
-from agent.dispatch.peek import http_answer
+from agent.dispatch.peek import http_answer, http_response
 from agent.dispatch.records import End
 from agent.errors import ConfigError
 
@@ -167,7 +167,7 @@ class Metrics:
 
     def _answer(self, arrival: Arrival) -> bytes:
         text = "".join(line + "\n" for line in arrival.keeper.counts.lines())
-        return http_answer(200, text, "text/plain; version=0.0.4; charset=utf-8")
+        return http_response(200, text, "text/plain; version=0.0.4; charset=utf-8")
 
 
 class _aborter:

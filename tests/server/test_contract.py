@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 from pathlib import Path
@@ -41,6 +42,31 @@ async def test_the_api_answers_as_it_is_described(start: Start, tmp_path: Path) 
             said = (await process.communicate())[0].decode(errors="replace")
             assert process.returncode == 0, said[-6000:]
             assert "No issues found" in said or "passed" in said, said[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        (b"a\0b", 400, "malformed request line"),
+        (b"a%00b", 400, "path cannot be normalised"),
+        (b"x" * 9000, 400, "a line of the head is too long"),
+        (b"x" * 70_000, 414, "the request line is too long"),
+        ("ü".encode(), 400, "malformed request"),
+    ],
+    ids=["nul", "escaped nul", "long", "longer", "bare"],
+)
+async def test_what_is_no_request_is_a_problem_too(start: Start, path: bytes, status: int, says: str) -> None:
+    """Whoever notices it first, the port or the HTTP behind it; and nothing of it is said back."""
+    server = await start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /api/v1/cameras/" + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(60):
+        head, body = (await reader.read()).split(b"\r\n\r\n")
+    writer.close()
+    assert head.split()[1] == b"%d" % status and b"Content-Type: application/problem+json" in head
+    problem = json.loads(body)
+    assert (problem["type"], problem["status"], problem["detail"]) == ("about:blank", status, says)
+    assert len(body) < 200
 
 
 async def test_the_readmes_example_works_as_it_is_printed(start: Start, tmp_path: Path) -> None:
