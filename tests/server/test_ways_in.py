@@ -216,6 +216,17 @@ async def test_deletion_ends_a_running_push_with_410(
     assert not (server.settings.store_path / "items" / "porch").exists()
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"hello", b"--x\r\nContent-Type: image/jpeg\r\n\r\nno picture\r\n--x--", jpeg(1)[:300]]
+)
+async def test_a_push_without_any_picture_is_no_success(server: CameraServer, keys: Keys, body: bytes) -> None:
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
+        async with http.post(server.urls()[0] + "v1/cam/porch/mjpeg", data=body) as answer:
+            assert (answer.status, "no whole JPEG" in await answer.text()) == (415, True)
+        async with http.post(server.urls()[0] + "v1/cam/porch/mjpeg", data=b"junk" + jpeg(1)) as answer:
+            assert (answer.status, await answer.json()) == (200, {"pictures": 1})
+
+
 async def test_motion_in_a_pushed_stream_becomes_an_event(start: Start, http: aiohttp.ClientSession) -> None:
     import cv2
     import numpy as np

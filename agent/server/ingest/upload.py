@@ -132,6 +132,8 @@ class Upload:
                 await desk.settled()
         if session.ended:
             raise web.HTTPGone(text="this camera was deleted")
+        if not splitter.frames and not session.told:
+            raise web.HTTPUnsupportedMediaType(text="no whole JPEG was in the stream")
         return web.json_response({"pictures": splitter.frames})
 
 
@@ -142,6 +144,11 @@ class _Session:
         self._cameras = cameras
         self._camera = camera
         self._told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    @property
+    def told(self) -> bool:
+        """Whether it was ended from here."""
+        return self._told.done()
 
     @property
     def ended(self) -> bool:
