@@ -22,6 +22,7 @@ SECOND = 1_000_000_000
 SHORT_NS = 250_000_000  # a clip's length while an event is young: who pulls the plug has lost at most this
 LONG_NS = SECOND
 YOUNG_NS = 2 * SECOND
+CLIP_BYTES = 8 * 1024 * 1024  # of pictures in a clip: a second of a 4K camera's would be more than a server takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +168,15 @@ class Recorder:
             self._bound()
             return
         begun = self._ring[0].pts_ns
-        if frame.pts_ns - begun + self._interval() >= _length(begun - event.first.pts_ns):
+        due = frame.pts_ns - begun + self._interval() >= _length(begun - event.first.pts_ns)
+        if due or self._ring_bytes + len(frame.data) > CLIP_BYTES:
             self._flush(event, len(self._ring))
         # Not within a post-roll: its rest would become an event without motion.
         if frame.pts_ns - event.first.pts_ns >= self._longest_ns and quiet < SECOND:
             self._cut(event, frame)
 
     def _interval(self) -> int:
-        """Time that the next frame will add; a clip is cut before it grows over its length."""
+        """Time that the next frame will add; a clip is cut before it grows over its length, or over its bytes."""
         if len(self._ring) < 2:
             return 0
         return (self._ring[-1].pts_ns - self._ring[0].pts_ns) // (len(self._ring) - 1)
@@ -257,12 +259,18 @@ def _length(age_ns: int) -> int:
 
 
 def _groups(frames: list[Frame], start_ns: int) -> Iterator[list[Frame]]:
-    """Cut frames into stretches of at most a second, at most 250 ms within the event's first 2 s."""
+    """Cut frames into stretches of at most a second, at most 250 ms within the event's first 2 s, and of CLIP_BYTES.
+
+    A single frame may be larger.
+    """
     group: list[Frame] = []
+    size = 0
     for frame in frames:
-        if group and frame.pts_ns - group[0].pts_ns >= _length(group[0].pts_ns - start_ns):
+        long = group and frame.pts_ns - group[0].pts_ns >= _length(group[0].pts_ns - start_ns)
+        if group and (long or size + len(frame.data) > CLIP_BYTES):
             yield group
-            group = []
+            group, size = [], 0
         group.append(frame)
+        size += len(frame.data)
     if group:
         yield group

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError
 from agent.frame import Clip, Codec, Decision, Frame
-from agent.recorder import Closed, EventSettings, Opened, Recorder
+from agent.media.clip import pack
+from agent.media.wire import MAX_ITEM_BYTES
+from agent.recorder import CLIP_BYTES, Closed, EventSettings, Opened, Recorder
 from tests.frames import SECOND, frame
 
 MOVING = Decision(True, 0.1, reason="motion")
@@ -79,6 +81,24 @@ def test_pre_roll_leaves_at_once_and_young_clips_are_short() -> None:
         span_s = (clip.frames[-1].pts_ns - clip.frames[0].pts_ns) / 1e9
         age_s = clip.frames[0].pts_ns / 1e9 - 4.9
         assert span_s <= (0.25 if 0 <= age_s < 2 else 1.0)
+
+
+def test_the_clips_of_large_pictures_are_ones_that_a_server_takes() -> None:
+    """4K MJPEG at 30 fps, 1.5 MB a picture: 45 MB a second, in the pre-roll, while the event is young, and later."""
+    out: list = []
+    recorder = Recorder(EventSettings(), out.append)
+    picture = bytes(1_500_000)
+    for i in range(240):
+        recorder.frame(f := replace(frame(i, i / 30), data=picture if i != 200 else bytes(9_000_000)))
+        recorder.decision(f, MOVING if i >= 90 else STILL)
+    recorder.end("stop")
+    got = indices(out)
+    assert got == list(range(got[0], 240)) and got[0] < 90, "all of it, each once"
+    clips = [c for c in out if isinstance(c, Clip)]
+    assert all(sum(len(f.data) for f in c.frames) <= CLIP_BYTES or len(c.frames) == 1 for c in clips)
+    assert max(len(pack(c.frames)) for c in clips if len(c.frames) > 1) < MAX_ITEM_BYTES / 3
+    counts = [len(c.frames) for c in clips if c.frames[0].index > 100 and abs(c.frames[0].index - 200) > 8]
+    assert min(counts[:-1]) == 5, "and not in more clips than that"
 
 
 def test_motion_within_the_merge_gap_is_one_event_and_beyond_it_two() -> None:
