@@ -113,6 +113,12 @@ class Hub:
         for reader in self._readers:
             reader.offer(frame)
 
+    def begin(self, frame: Frame) -> None:
+        """A keyframe of before, for who comes while there is no other; nobody is told of it."""
+        self.newest = self.latest = frame
+        self.group = [frame]
+        self._group_bytes = len(frame.data)
+
     def _extend(self, frame: Frame) -> None:
         self._group_bytes += len(frame.data)
         fits = len(self.group) < MAX_GROUP_FRAMES and self._group_bytes <= MAX_GROUP_BYTES

@@ -255,6 +255,7 @@ class CameraServer:
         self._puller = Puller(self._cameras, self._desk, self._clock)
         self._cameras.on_change = self._camera_changed
         self._cameras.on_foreign = self._reload
+        self._cameras.remembered = catalog.newest
         self._runner = web.AppRunner(
             self._application(catalog, sessions),
             access_log=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
@@ -99,6 +99,10 @@ class Form:
         return self.data
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Camera:
     """`hub` carries its live frames; `account` is whose it is; the rest is what people want to know of it."""
 
@@ -116,6 +120,7 @@ class Camera:
         self.gone = False  # deleted; whoever is still at it leads nowhere
         self.command: Command | None = None  # asks the agent that is connected, if it takes commands
         self.why = Reasons(lambda: self.command)
+        self.remembered: Callable[[], Awaitable[Frame | None]] = _nothing  # the newest picture of the archive
         self._forms: dict[str, Form] = {}
 
     @property
@@ -131,11 +136,17 @@ class Camera:
         self.last_frame_ns = max(self.last_frame_ns, frame.wall_ns)
         self.hub.publish(frame)
 
+    async def recall(self) -> None:
+        """Where no picture came since the server's start, the newest is that of the archive."""
+        if self.hub.latest is None and (frame := await self.remembered()) is not None and self.hub.latest is None:
+            self.hub.begin(frame)
+
     async def picture(self, now_ns: int) -> Frame | None:
         """The newest keyframe. While nobody looks agents send none: then the agent is asked for one, where it is there.
 
         `now_ns` is monotonic.
         """
+        await self.recall()
         latest = self.hub.latest
         if self.command is not None and (latest is None or now_ns - latest.pts_ns > FRESH_NS):
             with self.hub.subscribe() as frames, suppress(TimeoutError):

@@ -14,8 +14,10 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.errors import UsageError
+from agent.frame import Frame
 from agent.server.archive import NAME, Archive
 from agent.server.camera import Camera, CameraSettings
+from agent.server.eventlog import last_seen
 from agent.server.hashed import sha
 from agent.server.index import Below, DamagedError, Rows
 from agent.server.index.rows import CameraRow, Erasing, Fact, Gone
@@ -65,6 +67,7 @@ class Cameras:
         self._changing = asyncio.Lock()
         self.on_change: Callable[[Camera], object] = lambda camera: None
         self.on_foreign: Callable[[], Awaitable[None]] = _nothing
+        self.remembered: Callable[[str], Awaitable[Frame | None]] = _none  # a camera's newest picture in the archive
 
     async def load(self) -> None:
         """Read the registry; call once before use. Finishes what a crash left of an erasure.
@@ -72,16 +75,18 @@ class Cameras:
         Raises DamagedError for a new index beside recordings: it would know nothing of them, and of nobody.
         """
 
-        def run(rows: Rows) -> tuple[list[CameraRow], list[Gone], list[Erasing], bytes]:
+        def run(rows: Rows) -> tuple[list[tuple[CameraRow, tuple[int, int]]], list[Gone], list[Erasing], bytes]:
             if (salt := rows.facts.get(key="salt")) is None:
                 if rows.cameras.count() == 0 and self._archive.has_files():
                     raise DamagedError("it is empty, and there are recordings")
                 salt = rows.facts.add(Fact("salt", secrets.token_bytes(16)))
-            return rows.cameras.find(), rows.gone.find(), rows.erasing.find(), salt.value
+            there = [(row, last_seen(rows, row.name)) for row in rows.cameras.find()]
+            return there, rows.gone.find(), rows.erasing.find(), salt.value
 
         there, gone, erasing, self._salt = await self._archive.index.write(run)
-        for row in there:
-            self._take(row)
+        for row, (since_ns, frame_ns) in there:
+            camera = self._take(row)
+            camera.since_ns, camera.last_frame_ns = since_ns, frame_ns
         self._remember_gone(gone)
         self._unerased = {left.camera for left in erasing}
         await self._archive.finish_erasures()
@@ -182,6 +187,7 @@ class Cameras:
             settings = CameraSettings()
         camera = self._cameras.setdefault(row.name, Camera(row.name))
         camera.account, camera.login, camera.settings = row.account, row.login, settings
+        camera.remembered = lambda: self.remembered(row.name)
         self._rows[row.name] = row
         if row.login:
             self._logins[row.login] = row.name
@@ -362,6 +368,10 @@ class Cameras:
 
 
 async def _nothing() -> None:
+    pass
+
+
+async def _none(name: str) -> None:
     pass
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.clock import Clock
-from agent.frame import ItemType
+from agent.frame import Codec, Frame, ItemType
+from agent.media import clip
 from agent.server.archive import DAY_NS, Archive
 from agent.server.index import Below, From, Index, Match, OneOf, Place, Rows
 from agent.server.index.rows import EventRow, ItemRow
@@ -182,6 +183,17 @@ class Catalog:
         seq, start, length = event.thumb
         item = await self.item(event.camera, event.spool, seq)
         return await self.content(item, start, length) if item else None
+
+    async def newest(self, camera: str) -> Frame | None:
+        """The last picture of the camera's newest event, where that is a whole JPEG that is still there."""
+        events = await self.events([camera], 1)
+        clips = await self._items(1, backwards=True, **_of(events[0]), type=ItemType.CLIP) if events else []
+        data = (await self.content(clips[0]) if clips else None) or b""
+        whole = [e for e in clip.entries(data) if e.codec is Codec.JPEG and not e.flags & clip.TRUNCATED]
+        if not whole:
+            return None
+        e, altered = whole[-1], bool(whole[-1].flags & clip.ALTERED)
+        return Frame(e.codec, data[e.start : e.start + e.length], True, 0, e.wall_ns, e.index, altered=altered)
 
     async def content(self, item: StoredItem, start: int = 0, length: int | None = None) -> bytes | None:
         """The item's original bytes from `start`; None when retention was faster."""

@@ -82,3 +82,11 @@ def _shown(event: EventRow, seq: int, pictures: list[clip.Entry], wish_ns: int) 
     if event.thumb_ns is not None and abs(event.thumb_ns - wish_ns) <= abs(best.wall_ns - wish_ns):
         return {}
     return {"thumb_seq": seq, "thumb_start": best.start, "thumb_length": best.length, "thumb_ns": best.wall_ns}
+
+
+def last_seen(rows: Rows, camera: str) -> tuple[int, int]:
+    """When something came from the camera last, and when its newest picture was taken; zeros where nothing did."""
+    if newest := rows.events.newest(1, camera=camera):
+        return newest[0].touched_ns, newest[0].last_ns
+    some = rows.items.find(1, backwards=True, camera=camera)
+    return (some[0].stored_ns, some[0].wall_ns) if some else (0, 0)

@@ -55,6 +55,7 @@ class Live:
         if not ws.can_prepare(request):
             raise web.HTTPUpgradeRequired(text="this is a WebSocket", headers={"Upgrade": "websocket"})
         session = self._session(request)
+        await camera.recall()
         await ws.prepare(request)
         if (transport := request.transport) is None:
             return ws
@@ -208,7 +209,7 @@ class Viewer:
     def _known(self) -> Frame | None:
         """A picture to begin with: the newest if it is new, or if there will be no other for now."""
         latest = self._camera.hub.latest
-        if latest is None or not self._camera.connected:
+        if latest is None or self._camera.command is None:
             return latest
         return latest if self._clock.wall_ns() - latest.wall_ns < FRESH_NS else None
 

@@ -104,6 +104,7 @@ class Streams:
         reading: asyncio.Task[None] | None = None,
     ) -> int:
         """Until somebody has a reason to end it: the code that says which."""
+        await camera.recall()
         transport = request.transport
         if transport is None:
             return 1006

@@ -1,10 +1,10 @@
 // Live pictures: one WebSocket per camera, a credit for each picture drawn; nothing is asked for out of sight.
-import { $, api, clock, el, pill, span } from "./dom.js";
+import { $, api, clock, day, el, pill, span } from "./dom.js";
 import { LiveFilm } from "./mse.js";
 import { whys } from "./why.js";
 import { draw, JPEG, liveFrame, sha256 } from "./wire.js";
 
-const CREDITS = 2, MANY = 32, LATE_MS = 120, AGAIN_MS = 20000;
+const CREDITS = 2, MANY = 32, LATE_MS = 120, AGAIN_MS = 20000, OLD_MS = 3000;
 const hooks = { lastFrame: null, frames: {}, films: {}, onFrame: null, sha256 };
 window.cameraAgent = hooks; // for tests and for whoever wants the bytes as they arrived
 
@@ -32,7 +32,8 @@ const seen = new IntersectionObserver((entries) => {
 class LiveView {
   constructor(camera) {
     this.camera = camera;
-    this.arrived = 0;
+    this.arrived = null; // when the picture on the screen came, as performance.now() has it; null: there is none
+    this.begun = false;
     this.times = [];
     this.given = 0;
     this.newest = null; // the picture that is to be drawn next
@@ -66,7 +67,7 @@ class LiveView {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     this.socket = new WebSocket(`${scheme}://${location.host}/api/v1/cameras/${this.camera.name}/live`);
     this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => { this.given = 0; this.retryMs = 500; this.ask(); };
+    this.socket.onopen = () => { this.given = 0; this.begun = false; this.retryMs = 500; this.ask(); };
     this.socket.onmessage = (m) => this.take(m.data);
     this.socket.onclose = (e) => this.lost(e.code);
   }
@@ -156,7 +157,10 @@ class LiveView {
   }
 
   note({ index, wallNs, bytes }, arrivedMs) {
-    this.fresh();
+    // A connection begins with what the server has, which may be of yesterday.
+    const ageMs = this.begun ? 0 : arrivedMs - wallNs / 1e6;
+    this.begun = true;
+    this.fresh(ageMs < OLD_MS ? 0 : ageMs);
     const last = { camera: this.camera.name, index, wallNs, arrivedMs };
     Object.defineProperty(last, "bytes", { value: bytes }); // not copied with the object by drivers
     hooks.lastFrame = hooks.frames[this.camera.name] = last;
@@ -184,29 +188,29 @@ class LiveView {
   tick() {
     this.node.classList.toggle("moving", this.moving);
     this.motion.hidden = !this.moving;
-    const age = (performance.now() - this.arrived) / 1000;
+    const some = this.arrived !== null, age = some ? (performance.now() - this.arrived) / 1000 : Infinity;
     if (this.socket.readyState !== WebSocket.OPEN) return this.wait("no connection", "bad", "No connection to the server.");
-    if (this.arrived && age < 3) return pill(this.state, `live${this.rate()}`, "good");
+    if (age < 3) return pill(this.state, `live${this.rate()}`, "good");
     const { state, since_ms } = this.camera;
     if (state === "waiting") this.wait("waiting for camera", "warn", "Waiting for the camera: nothing has come from it yet.");
     else if (state === "away") this.wait(`away since ${clock(since_ms)}`, "warn", `The camera is away since ${clock(since_ms)}.`);
     else if (state === "ended") this.wait("ended", "", "This camera's time is over.");
-    else if (!this.arrived) this.wait("waiting for camera", "warn", "Waiting for the first picture…");
+    else if (!some) this.wait("waiting for camera", "warn", "Waiting for the first picture…");
     else pill(this.state, `picture is ${span(age)} old`, age < 10 ? "warn" : "bad");
   }
 
   /** Nothing comes: what is on the screen must not pass for what is there now. */
   wait(short, kind, long) {
     pill(this.state, short, kind);
-    this.node.classList.toggle("old", this.arrived > 0);
-    const shown = clock(performance.timeOrigin + this.arrived);
-    this.say(this.arrived ? `${long} This picture came at ${shown}.` : long);
+    const some = this.arrived !== null, cameMs = performance.timeOrigin + this.arrived;
+    this.node.classList.toggle("old", some);
+    this.say(some ? `${long} This picture came at ${clock(cameMs)}, ${day(cameMs).toLowerCase()}.` : long);
   }
 
-  /** A picture came now. */
-  fresh() {
-    this.arrived = performance.now();
-    this.times = [...this.times.slice(-20), this.arrived];
+  /** A picture came, now or so long ago. */
+  fresh(ageMs = 0) {
+    this.arrived = performance.now() - ageMs;
+    this.times = ageMs ? [] : [...this.times.slice(-20), this.arrived];
     this.node.classList.remove("old");
   }
 
