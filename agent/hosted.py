@@ -27,6 +27,7 @@ from agent.server.catalog import Catalog
 from agent.server.handover import Handover, Pairing, handover
 from agent.server.index import UnavailableError
 from agent.server.ingest.pull import source_of
+from agent.server.lock import left_as_found
 from agent.server.news import News
 from agent.server.shares import Shares
 from agent.server.tls import Tls
@@ -198,12 +199,13 @@ async def opened(settings: ServerSettings, *, make: bool = False) -> AsyncIterat
     """
     if not make and not Archive.there(settings.store_path):
         raise UsageError(f"there is no server's store in {settings.store_path}", NO_CAMERA)
-    archive = Archive(settings.store_path)
-    try:
-        cameras = Cameras(archive, News(), SystemClock())
-        await cameras.load()
-        yield Store(settings, archive, cameras)
-    except UnavailableError as e:
-        raise unusable(settings.store_path, e) from None
-    finally:
-        await archive.close()
+    with left_as_found(settings.store_path):
+        archive = Archive(settings.store_path)
+        try:
+            cameras = Cameras(archive, News(), SystemClock())
+            await cameras.load()
+            yield Store(settings, archive, cameras)
+        except UnavailableError as e:
+            raise unusable(settings.store_path, e) from None
+        finally:
+            await archive.close()

@@ -9,7 +9,8 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 
@@ -19,6 +20,8 @@ from agent.config import NAME
 from agent.errors import UsageError
 from agent.pins import PIN, Pinned
 from agent.trust import distrusted
+
+ROOM_BYTES = 4096  # more than any token
 
 
 @click.command()
@@ -43,25 +46,33 @@ def pair(code_at_server: str, token_file: str) -> None:
 
     target = os.path.realpath(token_file)  # a link stays one
     part = f"{target}.part"
-    try:  # before the code is used up: it is good for once
+    try:
         if os.path.exists(target) and not os.path.isfile(target):
             raise FileExistsError(errno.EEXIST, "not a file")
-        file = open(part, "w", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
+        with open(part, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            _write(file, " " * ROOM_BYTES)  # before the code is used up: it is good for once
+            paired = run_async(asyncio.to_thread(_ask, base, code, pin))
+            _write(file, paired["token"] + "\n")
+        os.replace(part, target.replace("{camera}", paired["name"]))
     except OSError as e:
         raise UsageError(f"{token_file}: {(e.strerror or str(e)).lower()}", exits.CANNOT_WRITE) from None
-    try:
-        with file:
-            paired = run_async(asyncio.to_thread(_ask, base, code, pin))
-            file.write(paired["token"] + "\n")
-        os.replace(part, target.replace("{camera}", paired["name"]))
-    except BaseException:
-        os.unlink(part)
-        raise
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
     name, url = paired["name"], base.replace("http", "ws", 1) + (f"#{pin}" if pin else "")
     click.echo(f"camera {name}; its token is in {token_file.replace('{camera}', name)}, and the one before is void.")
     click.echo("For the agent's file:\n")
     click.echo(f"cameras:\n  {name}:\n    source: {{type: …}}\nsinks:")
     click.echo(f"  - type: websocket\n    url: {url}\n    token_file: {os.path.abspath(token_file)}")
+
+
+def _write(file: TextIO, text: str) -> None:
+    """All that the file holds, for certain; where it held more, that needs no room."""
+    file.seek(0)
+    file.write(text)
+    file.flush()
+    file.truncate()
+    os.fsync(file.fileno())
 
 
 def _ask(base: str, code: str, pin: str) -> Any:

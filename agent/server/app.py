@@ -30,7 +30,7 @@ from agent.server.ingest.presence import Presence
 from agent.server.ingest.pull import Puller
 from agent.server.ingest.upload import Upload
 from agent.server.ingest.websocket import Uplink
-from agent.server.lock import StoreLock
+from agent.server.lock import StoreLock, left_as_found
 from agent.server.news import News
 from agent.server.notify.courier import Courier, enqueue
 from agent.server.port import Port
@@ -111,16 +111,17 @@ class CameraServer:
         Raises UsageError naming what and where: the store cannot be written or is in use (73), the port is
         taken (75) or not permitted (77).
         """
-        try:
-            await self._open()
-            self._listen(self._host())
-            await self._listen_ftp(self._host())
-        except UnavailableError as e:
-            await self.close()
-            raise unusable(self.settings.store_path, e) from None
-        except BaseException:
-            await self.close()
-            raise
+        with left_as_found(self.settings.store_path):
+            try:
+                await self._open()
+                self._listen(self._host())
+                await self._listen_ftp(self._host())
+            except UnavailableError as e:
+                await self.close()
+                raise unusable(self.settings.store_path, e) from None
+            except BaseException:
+                await self.close()
+                raise
         for camera in self._cameras.all():
             self._puller.mind(camera)
         self._spawn(upkeep.mind(self._cameras, self._tls, self._clock))

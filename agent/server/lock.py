@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from agent.errors import UsageError
 
 CANNOT_WRITE = 73
+FILE = "server.lock"
 
 
 class StoreLock:
@@ -16,7 +20,7 @@ class StoreLock:
     def __init__(self, root: Path) -> None:
         try:
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file = open(root / "server.lock", "a")  # noqa: SIM115 held until close()
+            self._file = open(root / FILE, "a")  # noqa: SIM115 held until close()
         except OSError as e:
             raise UsageError(f"cannot write the store {root}: {e.strerror}", CANNOT_WRITE) from None
         try:
@@ -27,3 +31,28 @@ class StoreLock:
 
     def close(self) -> None:
         self._file.close()
+
+
+@contextmanager
+def left_as_found(root: Path) -> Iterator[None]:
+    """Where there was no folder, none is left behind by who could not make a store of it (73: a full disk)."""
+    missing = [path for path in (root, *root.parents) if not path.exists()]
+    try:
+        yield
+    except UsageError as e:
+        if missing and e.exit_code == CANNOT_WRITE:
+            with suppress(OSError):
+                _remove(missing)
+        raise
+
+
+def _remove(folders: list[Path]) -> None:
+    """A store and the folders above it that came with it, unless somebody else has begun to use it."""
+    root, *above = folders
+    path = root / FILE
+    with open(path) if path.exists() else nullcontext() as file:
+        if file is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(root)
+    for folder in above:
+        folder.rmdir()

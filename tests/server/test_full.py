@@ -12,12 +12,18 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agent import hosted
+from agent.errors import UsageError
 from agent.frame import Item
-from agent.server.app import CameraServer
+from agent.server.app import CameraServer, ServerSettings
 from agent.server.archive import Archive, Outcome
+from agent.server.camera import CameraSettings
 from agent.server.fsck import check
+from agent.server.handover import Pairing
 from agent.server.index.rows import CameraRow
+from agent.server.lock import left_as_found
 from agent.server.sqlite import SqliteIndex
+from tests.e2e.product import command
 from tests.server.conftest import Start
 from tests.server.people import basic, owner
 from tests.server.pictures import item, jpeg
@@ -42,6 +48,50 @@ async def opened(root: Path, min_free_bytes: int) -> Archive:
     archive = Archive(root, min_free_bytes=min_free_bytes)
     await archive.index.write(lambda rows: rows.cameras.put(CameraRow("porch", 1, "", None, None, "{}")))
     return archive
+
+
+@pytest.mark.parametrize("by", ["server", "command"])
+async def test_a_store_that_cannot_be_made_leaves_no_folder(small_disk: Path, by: str) -> None:
+    fill(small_disk)
+    settings = ServerSettings(port=0, store=str(small_disk / "home" / "store"))
+    with pytest.raises(UsageError, match="store") as refused:
+        if by == "server":
+            await CameraServer(settings).start()
+        else:
+            async with hosted.opened(settings, make=True) as store:
+                await store.add("porch", CameraSettings())
+    assert refused.value.exit_code == 73
+    assert [p.name for p in small_disk.iterdir()] == ["others"]
+
+
+async def test_a_store_that_was_there_and_one_that_somebody_uses_stay(start: Start, tmp_path: Path) -> None:
+    def locked() -> UsageError:
+        return UsageError("full", 73)
+
+    with pytest.raises(UsageError), left_as_found(tmp_path):
+        raise locked()
+    assert tmp_path.exists()
+    with pytest.raises(UsageError), left_as_found(tmp_path / "store"):
+        server = await start()
+        raise locked()
+    await server.issue_keys("porch")
+    assert server._cameras.get("porch") and (tmp_path / "store" / "index.db").exists()
+
+
+async def test_a_pairing_code_outlasts_a_full_disk(start: Start, small_disk: Path) -> None:
+    server = await start(notes={})
+    keys = await server.issue_keys("porch")
+    code = await Pairing(server._archive.index, server._clock).create("porch")  # type: ignore[union-attr]
+    fill(small_disk)
+    pair = ("pair", f"{code}@{server.urls()[0].rstrip('/')}", "--token-file", str(small_disk / "{camera}.token"))
+    said = await command(*pair)
+    assert said.process.returncode == 73 and "no space left on device" in said.text()
+    assert [p.name for p in small_disk.iterdir()] == ["others"]
+    assert server._cameras.check("porch", keys.token) == 200, "nothing was changed"
+    (small_disk / "others").unlink()
+    said = await command(*pair)
+    assert said.process.returncode == 0, said.text()
+    assert server._cameras.check("porch", (small_disk / "porch.token").read_text().strip()) == 200
 
 
 def still(seq: int, size: int = 100_000) -> Item:
