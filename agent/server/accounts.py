@@ -86,6 +86,10 @@ class Accounts:
     def get(self, id_: int) -> Account | None:
         return self._accounts.get(id_)
 
+    def named(self, name: str) -> bool:
+        """Somebody is called so."""
+        return any(a.name == name.strip() for a in self._accounts.values())
+
     def all(self) -> list[Account]:
         return list(self._accounts.values())
 
@@ -168,7 +172,7 @@ class Accounts:
             names.discard(camera)
 
     async def invite(self, by: Who, camera: str) -> str:
-        """A code that makes one new account within three days: viewer of `camera`, or member with "".
+        """A code for one account, new or not, within three days: viewer of `camera`, or member with "".
 
         It ends with the token that makes it, as a link does.
         """
@@ -198,28 +202,41 @@ class Accounts:
         if not await self.invited(code):
             return None
         account = await self.create(name, password, VIEWER)
+        if (taken := await self.take_up(code, account)) is None:  # somebody was faster, or the camera is gone
+            await self.remove(account.id)
+        return taken
 
+    async def take_up(self, code: str, account: Account) -> Account | None:
+        """The account with what the invitation gives; None when that is used up.
+
+        Raises ValueError, in words for the person, where it gives nothing, and leaves it for somebody else.
+        """
         late = From(self._clock.wall_ns() + 1)
 
         def run(rows: Rows) -> Link | None:
             link = rows.links.get(hash=sha(code), kind="invite", expires_ns=late)
-            rows.links.remove(hash=sha(code))
-            if link is None or (link.camera and rows.cameras.get(name=link.camera) is None):
+            row = rows.accounts.get(id=account.id)
+            camera = rows.cameras.get(name=link.camera) if link and link.camera else None
+            if link is None or row is None or (link.camera and camera is None):
                 return None
-            if link.camera:
+            if camera is not None:
+                if camera.account == account.id:
+                    raise ValueError("This camera is yours; the link is for somebody else.")
                 rows.grants.put(Grant(account.id, link.camera))
-            elif (row := rows.accounts.get(id=account.id)) is not None:
+            elif row.role != VIEWER:
+                raise ValueError("You have cameras of your own already; the link is for somebody else.")
+            else:
                 rows.accounts.put(replace(row, role=MEMBER))
+            rows.links.remove(hash=sha(code))
             return link
 
         link = await self._index.write(run)
-        if link is None:  # somebody was faster, or the camera is gone
-            await self.remove(account.id)
+        if link is None:
             return None
         if link.camera:
             self._grants.setdefault(account.id, set()).add(link.camera)
             return account
-        account = self._accounts[account.id] = Account(account.id, account.name, MEMBER)
+        account = self._accounts[account.id] = replace(account, role=MEMBER)
         return account
 
     async def _hash(self, password: str, salt: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from agent.clock import SystemClock
 from agent.frame import ItemType
 from agent.media import clip
 from agent.server.app import CameraServer
@@ -20,6 +21,13 @@ from tests.server.agents import Uplinks
 from tests.server.conftest import Start
 from tests.server.people import PASSWORD, Person, basic, invited, owner, person
 from tests.server.pictures import frame, item, jpeg
+
+
+class Stopped(SystemClock):
+    """For who must wait, however slow this machine is."""
+
+    def monotonic_ns(self) -> int:
+        return 10**18
 
 
 async def test_each_account_sees_its_own_cameras_only(start: Start) -> None:
@@ -68,7 +76,8 @@ async def test_an_invitation_opens_once_and_passwords_are_checked(start: Start) 
     async with owner(server) as anna, person(server) as dora:
         link = (await anna.ask("POST", "/api/v1/invitations", 201, json={}))["url"]
         good = {"user": "dora", "password": PASSWORD, "again": PASSWORD}
-        for bad in ({"password": "short", "again": "short"}, {"again": "another one"}, {"user": ""}, {"user": "owner"}):
+        taken = {"user": "owner", "password": "another one", "again": "another one"}
+        for bad in ({"password": "short", "again": "short"}, {"again": "another one"}, {"user": ""}, taken):
             await dora.ask("POST", link, 400, data=good | bad)
         await dora.ask("POST", link, data=good)
         await dora.ask("POST", link, 410, data=good | {"user": "eve"})
@@ -78,8 +87,48 @@ async def test_an_invitation_opens_once_and_passwords_are_checked(start: Start) 
         assert (await dora.ask("GET", "/api/v1/about"))["role"] == "member"
 
 
-async def test_guessing_meets_patience(start: Start) -> None:
+async def test_who_has_an_account_is_shown_more_with_it(start: Start) -> None:
     server = await start()
+    async with owner(server) as anna:
+        await anna.add("porch")
+        await anna.add("yard")
+
+        async def link(**what: str) -> str:
+            url: str = (await anna.ask("POST", "/api/v1/invitations", 201, json=what))["url"]
+            return url
+
+        async with invited(server, anna, "carl", "porch") as carl, person(server) as again:
+            form = {"user": "carl", "password": PASSWORD, "again": ""}
+            yard = await link(camera="yard")
+            await again.ask("POST", yard, 400, data=form | {"password": "a guess of his"})
+            await again.ask("POST", yard, data=form)
+            await again.ask("POST", yard, 410, data=form)
+            for who in (carl, again):
+                seen = (await who.ask("GET", "/api/v1/cameras"))["cameras"]
+                assert [(c["name"], c["mine"]) for c in seen] == [("porch", False), ("yard", False)]
+            own = await link()
+            await again.ask("POST", own, data=form)
+            assert (await carl.ask("GET", "/api/v1/about"))["role"] == "member"
+            await carl.add("shed")
+            more = await link()
+            await again.ask("POST", more, 400, data=form)
+            await again.ask("POST", await link(camera="yard"), 400, data=form | {"user": "owner"})
+            await again.ask("POST", more, data=form | {"user": "dora", "again": PASSWORD})
+            assert len((await anna.ask("GET", "/api/v1/accounts"))["accounts"]) == 3
+
+
+async def test_an_invitation_does_not_help_to_guess(start: Start) -> None:
+    server = await start(clock=Stopped())
+    async with owner(server) as anna, person(server) as eve:
+        link = (await anna.ask("POST", "/api/v1/invitations", 201, json={}))["url"]
+        for n in range(3):
+            await eve.ask("POST", link, 400, data={"user": "owner", "password": f"guess {n}"})
+        await eve.ask("POST", link, 429, data={"user": "owner", "password": PASSWORD})
+        await eve.ask("POST", "/login", 429, data={"user": "owner", "password": PASSWORD})
+
+
+async def test_guessing_meets_patience(start: Start) -> None:
+    server = await start(clock=Stopped())
     async with owner(server), person(server) as eve:
         for _ in range(3):
             await eve.ask("POST", "/login", 403, data={"user": "owner", "password": "guess"})
@@ -87,7 +136,7 @@ async def test_guessing_meets_patience(start: Start) -> None:
 
 
 async def test_an_own_account_does_not_help_to_guess_at_another(start: Start) -> None:
-    server = await start()
+    server = await start(clock=Stopped())
     async with owner(server) as anna, invited(server, anna, "eve") as eve:
         for _ in range(2):
             await eve.ask("POST", "/login", 403, data={"user": "owner", "password": "guess"})

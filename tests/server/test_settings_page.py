@@ -95,7 +95,7 @@ async def test_a_day_in_the_life_of_the_owner(start: Start) -> None:
         await stranger.get_by_label("Your name here").fill("ben")
         await stranger.get_by_label("Password").fill(PASSWORD)
         await stranger.get_by_label("The same again").fill(PASSWORD)
-        await stranger.get_by_role("button", name="Make my account").click()
+        await stranger.get_by_role("button", name="Come in").click()
         await stranger.get_by_text("No camera yet").wait_for()
         await page.locator("#cameras-list").get_by_role("button", name="Delete").click()
         await page.get_by_text("None yet").wait_for()

@@ -11,7 +11,7 @@ from string import Template
 
 from aiohttp import web
 
-from agent.server.accounts import MIN_PASSWORD, OWNER, Accounts, Who
+from agent.server.accounts import MIN_PASSWORD, OWNER, Account, Accounts, Who
 from agent.server.web import auth
 from agent.server.web.access import Access, Routes, in_time
 
@@ -196,14 +196,31 @@ class Pages:
         return self._form("invite", "You are invited")
 
     async def _invite(self, request: web.Request) -> web.Response:
-        form = await self._read(request)
+        form, code = await self._read(request), request.match_info["code"]
+        account = None
         try:
-            account = await self._accounts.accept(request.match_info["code"], form["user"], _chosen(form))
+            if await self._accounts.invited(code):
+                known = self._accounts.named(form["user"])
+                account = await (self._take_up if known else self._accept)(request, code, form)
         except ValueError as e:
             return self._form("invite", "You are invited", form["user"], str(e), 400)
         if account is None:
             raise web.HTTPGone(text="This invitation is used up. Ask for a new one.")
         return await self._enter(request, account.id)
+
+    async def _accept(self, request: web.Request, code: str, form: dict[str, str]) -> Account | None:
+        return await self._accounts.accept(code, form["user"], _chosen(form))
+
+    async def _take_up(self, request: web.Request, code: str, form: dict[str, str]) -> Account | None:
+        """Who has an account already gets more with it; guessing meets the patience of the login."""
+        if wait_s := self._throttle.wait_s(address := request.remote or ""):
+            raise web.HTTPTooManyRequests(text="too many wrong passwords", headers={"Retry-After": str(wait_s)})
+        self._throttle.failed(address)
+        account = await self._accounts.check(form["user"], form["password"])
+        if account is None:
+            raise ValueError("That name is taken. If it is yours, the password is another.")
+        self._throttle.succeeded(address)
+        return await self._accounts.take_up(code, account)
 
     async def _login_form(self, request: web.Request) -> web.Response:
         if self._temporary:
