@@ -95,5 +95,17 @@ def _tune(folder: Path, settings: MotionSettings, write: tuple[str, str] | None)
     found = learn.best(rows, settings.sensitivity)
     click.echo(f"best: {found.sensitivity} (now {settings.sensitivity})")
     if write:
-        learn.write(Path(write[0]), write[1], found.sensitivity)
+        _write(Path(write[0]), write[1], found.sensitivity)
         click.echo(f"{write[0]}: cameras.{write[1]}.motion.sensitivity is {found.sensitivity}")
+
+
+def _write(config: Path, camera: str, sensitivity: int) -> None:
+    from agent.durable import rewrite
+    from agent.motion import learn
+
+    text = learn.edited(config, camera, sensitivity)
+    try:
+        rewrite(config, text)
+    except OSError as e:
+        what = f"write 'sensitivity: {sensitivity}' there yourself"
+        raise UsageError(f"{config}: cannot be replaced ({e.strerror}); {what}", exits.CANNOT_WRITE) from None

@@ -75,11 +75,15 @@ def _moves(clip: Path, settings: MotionSettings) -> bool:
     return any(one.decision.moving for one in judge(footage, footage.fps, settings, settings.analyses_per_s))
 
 
-def write(config: Path, camera: str, sensitivity: int) -> None:
-    """Put the number where `cameras.CAMERA.motion.sensitivity` stands in the file, all else untouched."""
+def edited(config: Path, camera: str, sensitivity: int) -> str:
+    """The file with the number where `cameras.CAMERA.motion.sensitivity` stands, all else untouched.
+
+    Raises UsageError where it does not, and OSError.
+    """
     import yaml
 
-    text = config.read_text(encoding="utf-8")
+    with config.open(encoding="utf-8", newline="") as file:  # the ends of its lines stay as they are
+        text = file.read()
     node = yaml.compose(text, Loader=yaml.CSafeLoader)
     for key in ("cameras", camera, "motion", "sensitivity"):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
@@ -87,5 +91,4 @@ def write(config: Path, camera: str, sensitivity: int) -> None:
     if node is None:
         where = f"cameras.{camera}.motion.sensitivity"
         raise UsageError(f"{config}: {where} does not stand there yet: add 'sensitivity: {sensitivity}'")
-    changed = text[: node.start_mark.index] + str(sensitivity) + text[node.end_mark.index :]
-    config.write_text(changed, encoding="utf-8")
+    return text[: node.start_mark.index] + str(sensitivity) + text[node.end_mark.index :]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
+from agent.commands.motion import _write as write
 from agent.commands.motion import motion
 from agent.errors import UsageError
 from agent.motion import learn
@@ -38,6 +41,47 @@ def test_labels_make_a_set_and_tuning_shows_and_writes_only_when_told(tmp_path: 
     assert config.read_text() == text.replace("9", "5")
 
 
+def tuned(config: Path, folder: Path) -> Result:
+    run(CLIPS / "crossing_top.avi", "--label", "good", "--set", folder)
+    return CliRunner().invoke(motion, ["--tune", "--set", str(folder), "--write", str(config), "porch"])
+
+
+def test_the_file_stays_where_and_whose_it_is(tmp_path: Path) -> None:
+    config, link = tmp_path / "etc" / "agent.yaml", tmp_path / "agent.yaml"
+    config.parent.mkdir()
+    text = b"cameras:\r\n  porch: {source: {type: demo}, motion: {sensitivity: 1}}\r\nserver: {}\r\n"
+    config.write_bytes(text)
+    config.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(config, 12345, 54321)
+    link.symlink_to("etc/agent.yaml")
+    before = config.stat()
+    done = tuned(link, tmp_path / "set")
+    assert done.exit_code == 0, done.output
+    after = config.stat()
+    assert config.read_bytes() == text.replace(b"y: 1", b"y: 5") and link.is_symlink()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert [p.name for p in config.parent.iterdir()] == ["agent.yaml"]
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At any of the calls that make it: what a power cut finds is the old one or the new one."""
+    config = tmp_path / "agent.yaml"
+    text = "cameras:\n  porch: {source: {type: demo}, motion: {sensitivity: 1}}\nserver: {}\n"
+    config.write_text(text)
+    for call in ("fsync", "fchown", "replace", "open"):
+
+        def full(*_: object, **__: object) -> None:
+            assert config.read_text() == text
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch, pytest.raises(UsageError, match=r"No space left.*sensitivity: 5") as said:
+            patch.setattr(f"agent.durable.os.{call}", full)
+            write(config, "porch", 5)
+        assert said.value.exit_code == 73
+        assert config.read_text() == text and [p.name for p in tmp_path.iterdir()] == ["agent.yaml"]
+
+
 def test_of_equals_the_nearest_is_best() -> None:
     assert learn.best([Fit(1, 1, 2), Fit(4, 2, 2), Fit(9, 2, 2)], 5).sensitivity == 4
 
@@ -53,4 +97,4 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     config = tmp_path / "agent.yaml"
     shutil.copyfile(Path(__file__).parents[2] / "config.example.yaml", config)
     with pytest.raises(UsageError, match=r"cameras.porch.motion.sensitivity does not stand there yet"):
-        learn.write(config, "porch", 7)
+        learn.edited(config, "porch", 7)
