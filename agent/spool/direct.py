@@ -12,6 +12,8 @@ from collections.abc import Sequence
 LARGE = 128 * 1024
 """from this size on: of less, much is written into the cache and synced at once quicker than one after the other"""
 CHUNK = 256 * 1024
+REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP)
+"""where it is not known, or blocks are larger than ours"""
 
 
 class Direct:
@@ -40,13 +42,13 @@ class Direct:
                     self._buffer[filled : filled + n] = rest[:n]
                     rest, filled = rest[n:], filled + n
                     if filled == CHUNK:
-                        done += os.pwrite(fd, self._buffer, at + done)
-                        if done % CHUNK:
+                        done += (written := os.pwrite(fd, self._buffer, at + done))
+                        if written < CHUNK:
                             return done
                         filled = 0
             return done + (os.pwrite(fd, self._buffer[:filled], at + done) if filled else 0)
         except OSError as e:
-            if e.errno != errno.EINVAL:
+            if e.errno not in REFUSALS:
                 raise
             self._works = False
             return done

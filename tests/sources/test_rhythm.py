@@ -170,10 +170,11 @@ def test_a_wait_that_begins_late_ends_in_time() -> None:
     assert 0.3 < rhythm.patience_s <= 0.4
 
 
-def test_those_that_come_at_one_moment_tell_nothing_of_their_rhythm() -> None:
+@pytest.mark.parametrize("count", [2, 8])
+def test_those_that_come_at_one_moment_tell_nothing_of_their_rhythm(count: int) -> None:
     rhythm = Rhythm()
-    for now_ns in (START_NS, START_NS, START_NS + 100 * MS):
-        rhythm.came(now_ns, 8, 320_000, 1)
+    for now_ns in (START_NS, START_NS, START_NS):
+        rhythm.came(now_ns, count, count * 40_000, 1)
         rhythm.wait(now_ns, now_ns + 390 * MS)
         assert rhythm.least == 1
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.frame import Item, ItemType, Worth
 from agent.spool.direct import CHUNK, LARGE, Direct
 from agent.spool.record import BLOCK
+from agent.spool.segment import Segment
 
 AT = 3 * BLOCK
 
@@ -83,17 +85,19 @@ def refuse(monkeypatch: pytest.MonkeyPatch, module: object, name: str, call: Cal
     return seen
 
 
-def invalid(*_: object) -> int:
-    raise OSError(errno.EINVAL, "Invalid argument")
-
-
 def full(*_: object) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_file_system_that_takes_no_such_writes_is_not_asked_again(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_takes_no_such_writes_is_not_asked_again(
+    fd: int, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def no(*_: object) -> int:
+        raise OSError(error, os.strerror(error))
+
     direct = Direct()
-    seen = refuse(monkeypatch, os, "pwrite", invalid, 2)
+    seen = refuse(monkeypatch, os, "pwrite", no, 2)
     assert direct.write(fd, parts(3 * CHUNK), AT) == CHUNK, "the rest is written otherwise"
     assert there(fd) == b"".join(parts(3 * CHUNK))[:CHUNK]
     assert direct.write(fd, parts(3 * CHUNK), AT) == 0 and seen == [2]
@@ -109,8 +113,37 @@ def test_a_full_disk_is_an_error_and_the_next_write_is_as_before(fd: int, monkey
     assert direct.write(fd, parts(3 * CHUNK), AT) == len(b"".join(parts(3 * CHUNK)))
 
 
-def test_what_was_not_written_whole_is_told(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("blocks", [0, 3])
+def test_what_was_not_written_whole_is_told(fd: int, monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
     sound = os.pwrite
-    refuse(monkeypatch, os, "pwrite", lambda f, data, at: sound(f, data[: 3 * BLOCK], at), 2)
-    assert Direct().write(fd, parts(3 * CHUNK), AT) == CHUNK + 3 * BLOCK
-    assert there(fd) == b"".join(parts(3 * CHUNK))[: CHUNK + 3 * BLOCK]
+
+    def short(f: int, data: bytes, at: int) -> int:
+        monkeypatch.setattr(os, "pwrite", sound)
+        return sound(f, data[: blocks * BLOCK], at)
+
+    refuse(monkeypatch, os, "pwrite", short, 2)
+    assert Direct().write(fd, parts(3 * CHUNK), AT) == CHUNK + blocks * BLOCK
+    assert there(fd) == b"".join(parts(3 * CHUNK))[: CHUNK + blocks * BLOCK]
+
+
+@pytest.mark.parametrize(
+    ("call", "nth", "size"), [("pwrite", 2, 3 * CHUNK), ("pwrite", 1, LARGE), ("pwritev", 1, 9000)]
+)
+def test_the_rest_of_what_was_not_written_whole_is_written_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int, size: int
+) -> None:
+    segment = Segment(tmp_path / Segment.name(1, Worth.HEAD), 1, Worth.HEAD, "ab" * 8, Direct())
+    segment.create()
+    data = random.Random(size).randbytes(size)
+    items = [Item("porch", "ab" * 8, seq, ItemType.CLIP, 1, seq, data, Item.digest(data)) for seq in (1, 2)]
+    segment.append(items[0])
+    sound: Callable[..., int] = getattr(os, call)
+
+    def short(f: int, data: object, at: int) -> int:
+        monkeypatch.setattr(os, call, sound)
+        return os.pwrite(f, (b"".join(data) if isinstance(data, list) else data)[:BLOCK], at)
+
+    refuse(monkeypatch, os, call, short, nth)
+    segment.append(items[1])
+    segment.close()
+    assert [segment.read("porch", seq) for seq in (1, 2)] == items
