@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +26,7 @@ class FtpSink:
 
     `tls`: explicit (AUTH TLS, for commands and data) or none, which shows the password to whoever listens.
     `ca_file`: certificates to trust instead of the system's. `active`: the server connects back for data.
+    A camera server gets pictures, whatever `clips` says: it takes nothing else by FTP.
     """
 
     url: str
@@ -58,7 +59,7 @@ class FtpSink:
         return label_of(self.url)
 
     async def run(self, feed: Feed) -> None:
-        session = FtpSession(self._place())
+        session, rules = FtpSession(self._place()), self.rules()
         with Threads(1, "ftp") as thread:
 
             async def call(work: object, *args: object) -> None:
@@ -69,8 +70,10 @@ class FtpSink:
 
             try:
                 await call(session.open)
+                if session.pictures_only:
+                    rules = replace(rules, clips="pictures", records=False)
                 feed.up()
-                await deliver(feed, self.rules(), put, lambda: call(session.noop))
+                await deliver(feed, rules, put, lambda: call(session.noop))
             finally:
                 await asyncio.wait({asyncio.wrap_future(thread.submit(session.close))}, timeout=CLOSE_S)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from agent.errors import PermanentError, TransientError
 from agent.exits import PERMISSION
 from agent.sinks.body import Body
+from agent.sinks.filing import Unwanted
 from agent.trust import distrusted, trust
 
 T = TypeVar("T")
@@ -96,6 +97,11 @@ class FtpSession:
                 ftp.sock.settimeout(2.0)
                 ftp.quit()
         ftp.close()
+
+    @property
+    def pictures_only(self) -> bool:
+        """It is a camera server, which takes from FTP what cameras send: no films, and no records."""
+        return self._server.getwelcome().startswith("220 camera-agent: uploads only")
 
     @property
     def _server(self) -> ftplib.FTP:
@@ -195,6 +201,8 @@ class FtpSession:
         try:
             return work(*args)
         except ftplib.error_perm as e:
+            if str(e).startswith("550 Not kept") and self.pictures_only:
+                raise Unwanted(f"{label}: the server says: {self._clean(str(e))}") from None
             raise self._refused(str(e)) from None
         except ftplib.Error as e:
             raise TransientError(f"{label}: the server says: {self._clean(str(e))}") from None

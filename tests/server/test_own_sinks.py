@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from agent.errors import PermanentError, TransientError
+from agent.frame import ItemType
 from agent.hub import Hub
+from agent.media import clip
 from agent.outbox import MemoryOutbox
 from agent.sinks import Feed
 from agent.sinks.ftp import FtpSink
@@ -18,7 +21,7 @@ from agent.sinks.http import HttpSink
 from agent.sinks.websocket import WebSocketSink
 from agent.trust import forget_certificates
 from tests.server.conftest import Start
-from tests.server.pictures import put_event
+from tests.server.pictures import frame, put_event
 from tests.server.test_ftp import files
 from tests.server.test_ways_in import stored
 
@@ -45,8 +48,6 @@ async def test_an_event_arrives_whole(start: Start, files: tuple[str, str], tmp_
             tls="explicit" if way == "ftps" else "none",
             ca_file=files[0] if way == "ftps" else None,
             active=way == "ftp active",
-            clips="pictures",
-            records=False,
         )
     task = asyncio.create_task(sink.run(Feed("porch", box, Hub())))
     async with asyncio.timeout(60):
@@ -57,6 +58,25 @@ async def test_an_event_arrives_whole(start: Start, files: tuple[str, str], tmp_
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert sorted(data for data, _ in await stored(server)) == sorted(pictures)
+
+
+async def test_what_the_server_never_takes_holds_up_nothing_behind_it(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await start(notes={}, ftp_port=0)
+    keys = await server.issue_keys("porch")
+    box = MemoryOutbox("porch")
+    box.put(ItemType.CLIP, 1, time.time_ns(), clip.pack((replace(frame(1), data=b"\0" * 5000),)))
+    pictures = put_event(box, 2, time.time_ns())
+    sink = FtpSink(url=f"ftp://{keys.login}:{keys.password}@127.0.0.1:{server.ftp_port}", tls="none")
+    task = asyncio.create_task(sink.run(Feed("porch", box, Hub())))
+    async with asyncio.timeout(60):
+        await box.drained()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sorted(data for data, _ in await stored(server)) == sorted(pictures)
+    assert [r.message for r in caplog.records if "Not kept: not a JPEG" in r.message and r.message.endswith("given up")]
+    caplog.clear()
 
 
 @pytest.mark.parametrize("way", ["https", "wss"])
