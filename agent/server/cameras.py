@@ -8,7 +8,7 @@ import hmac
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from agent.server.eventlog import last_seen
 from agent.server.hashed import sha
 from agent.server.index import Below, DamagedError, Rows
 from agent.server.index.rows import CameraRow, Erasing, Fact, Gone
+from agent.server.keys import Keys, letters, new_id, new_keys
 from agent.server.news import News
 
 __all__ = ["Camera", "CameraSettings", "Cameras", "Keys"]
@@ -30,20 +31,8 @@ log = logging.getLogger(__name__)
 GONE_NS = 30 * 86_400_000_000_000
 MAX_CAMERAS = 20_000
 REVOKED, DELETED = 4401, 4410
-LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: people type these into cameras
 
 Close = Callable[[int, str], object]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Keys:
-    """What a device needs to upload to `name`, shown once: a token for agents; login and password for cameras."""
-
-    name: str
-    token: str
-    login: str
-    password: str
-
 
 SPREAD_EACH_S, SPREAD_MOST_S = 0.15, 30.0
 
@@ -125,16 +114,16 @@ class Cameras:
         async with self._changing:
             if (there := self._cameras.get(name)) is not None:
                 if there.account != account:
-                    name = f"{name[:56]}-{_letters(6)}"
+                    name = f"{name[:56]}-{letters(6)}"
                 elif not renew:
                     raise UsageError(f"there is a camera '{name}' already")
                 elif settings is None:
                     settings = there.settings
             if name not in self._cameras and len(self._cameras) >= MAX_CAMERAS:
                 raise UsageError(f"this server has {MAX_CAMERAS} cameras already")
-            keys = Keys(name, secrets.token_urlsafe(32), f"cam-{_letters(8)}", _letters(20))
+            keys = new_keys(name)
             chosen = (settings or CameraSettings()).dumps()
-            row = self._rows.get(name) or CameraRow(name, account, "", None, None, "", camera_id=_new_id())
+            row = self._rows.get(name) or CameraRow(name, account, "", None, None, "", camera_id=new_id())
             token, password = sha(keys.token), sha(keys.password)
             await self._put(replace(row, login=keys.login, token_hash=token, password_hash=password, settings=chosen))
         return keys
@@ -145,7 +134,7 @@ class Cameras:
         await self._erased(name)
         async with self._changing:
             if name not in self._cameras:
-                await self._put(CameraRow(name, 1, "", None, None, "{}", camera_id=_new_id()))
+                await self._put(CameraRow(name, 1, "", None, None, "{}", camera_id=new_id()))
         return self._cameras[name]
 
     async def renew_token(self, name: str) -> str | None:
@@ -386,11 +375,3 @@ def _keyless(row: CameraRow) -> CameraRow:
 def _check_name(name: str) -> None:
     if not NAME.match(name):
         raise UsageError(f"'{name[:80]}' cannot name a camera: 1 to 63 of a-z, 0-9 and '-'")
-
-
-def _new_id() -> str:
-    return secrets.token_hex(8)
-
-
-def _letters(count: int) -> str:
-    return "".join(secrets.choice(LETTERS) for _ in range(count))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TypedDict
 from urllib.parse import urlsplit
 
 from agent.clock import Clock
-from agent.server.cameras import LETTERS, Keys
 from agent.server.hashed import sha
 from agent.server.index import Index, Rows
 from agent.server.index.rows import Link
+from agent.server.keys import Keys, letters
 
 PAIR_NS = 600_000_000_000
 
@@ -94,7 +93,7 @@ class Pairing:
 
     async def create(self, camera: str) -> str:
         """The camera's only code: an earlier one opens nothing more. Raises ValueError when the camera is gone."""
-        code = "".join(secrets.choice(LETTERS) for _ in range(10))
+        code = letters(10)
         link = Link(sha(code), "pair", 0, camera, self._clock.wall_ns() + PAIR_NS)
 
         def run(rows: Rows) -> None:
