@@ -171,7 +171,8 @@ class Store:
 
     def known(self, camera: Camera) -> dict[str, Any]:
         """What the store knows of it; whether it is connected only the server knows."""
-        return {"name": camera.name, "login": camera.login} | camera.settings.as_json()
+        known = {"name": camera.name, "login": camera.login, "pull_error": camera.pull_error or None}
+        return known | camera.settings.as_json()
 
     async def show(self, name: str) -> dict[str, Any]:
         """What is known of it. Raises UsageError (66) when there is none."""

@@ -182,6 +182,8 @@ def virtual_show(name: str, as_json: bool, path: Path | None, store: str | None)
     }
     if camera["pull"]:
         rows["fetched"] = camera["pull"]
+        if camera["pull_error"]:
+            rows["trouble"] = camera["pull_error"]
     rows |= {w: f"{camera[k]:g} days" for w, k in (("kept", "retention_days"), ("stills", "stills_days")) if camera[k]}
     for word, text in rows.items():
         click.echo(f"{word:<10} {text}")

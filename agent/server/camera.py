@@ -117,6 +117,7 @@ class Camera:
         self.last_frame_ns = 0
         self.frames = 0
         self.items = 0
+        self.pull_error = ""
         self.gone = False  # deleted; whoever is still at it leads nowhere
         self.command: Command | None = None  # asks the agent that is connected, if it takes commands
         self.why = Reasons(lambda: self.command)

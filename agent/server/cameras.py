@@ -150,8 +150,23 @@ class Cameras:
         """Other settings; a no-op for a camera that is gone."""
         async with self._changing:
             if (row := self._rows.get(name)) is not None:
-                await self._put(replace(row, settings=settings.dumps()))
+                await self._put(replace(row, settings=settings.dumps(), pull_error=""))
         await self.end_due()
+
+    async def note_pull(self, camera: Camera, error: str) -> None:
+        """Why its pictures cannot be fetched, "" when they can; also for commands in other processes."""
+        async with self._changing:
+            row = self._rows.get(camera.name)
+            if row is None or camera.gone or row.pull_error == error:
+                return
+
+            def run(rows: Rows) -> None:
+                # It may have been deleted by another process just now: nothing of it is written again.
+                if (there := rows.cameras.get(name=row.name)) is not None and there.camera_id == row.camera_id:
+                    rows.cameras.change(there, pull_error=error)
+
+            await self._archive.index.write(run)
+            self._adopt(replace(row, pull_error=error))
 
     async def _put(self, row: CameraRow) -> None:
         row = replace(row, created_ns=row.created_ns or self._clock.wall_ns())
@@ -176,6 +191,7 @@ class Cameras:
             settings = CameraSettings()
         camera = self._cameras.setdefault(row.name, Camera(row.name))
         camera.account, camera.login, camera.settings = row.account, row.login, settings
+        camera.pull_error = row.pull_error
         camera.remembered = lambda: self.remembered(row.name)
         self._rows[row.name] = row
         if row.login:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import pytest
 from playwright.async_api import Page, async_playwright
 
 from agent.server.app import CameraServer
+from agent.server.camera import CameraSettings
+from tests.ports import free_port
 from tests.server.conftest import Start
 from tests.server.people import PASSWORD, basic, invited, person
 from tests.server.pictures import jpeg
@@ -143,3 +147,22 @@ async def test_a_login_on_the_way_keeps_the_event_that_a_link_named(start: Start
                 await page.click("button[type=submit]")
         assert page.url == server.urls()[0] + "#event=7"
         assert names == ["", "owner"], "a wrong password costs only the password"
+
+
+async def test_the_page_says_why_a_camera_cannot_be_fetched(start: Start) -> None:
+    server = await start()
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = await browser.new_page()
+        complaints = await become_owner(page, server)
+        nobody = f"http://127.0.0.1:{free_port()}/video.cgi"
+        keys = await server.issue_keys("porch", CameraSettings(pull=nobody))
+        porch = server._cameras.get(keys.name)
+        async with asyncio.timeout(60):
+            while porch is not None and not porch.pull_error:
+                await asyncio.sleep(0.05)
+        await page.goto(server.urls()[0] + "settings")
+        row = page.locator("#cameras-list li", has_text="porch")
+        await row.get_by_text("Its pictures cannot be fetched: ").wait_for()
+        assert "(connection refused)" in await row.inner_text()
+        assert complaints == []

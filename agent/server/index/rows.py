@@ -115,6 +115,7 @@ class CameraRow:
     """A virtual camera: whose it is, the hashes of its keys, its settings as JSON. Key: name.
 
     `camera_id` tells it from others that had its name before; "" where that is not known (an index made of files).
+    `pull_error`: why the server cannot fetch its pictures, "" while it can.
     """
 
     name: str
@@ -125,6 +126,7 @@ class CameraRow:
     settings: str
     created_ns: int = field(default=0, compare=False)
     camera_id: str = ""
+    pull_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 from agent.clock import Clock
-from agent.errors import PermanentError, UsageError
+from agent.errors import AgentError, PermanentError, UsageError
 from agent.frame import Codec, Frame
 from agent.server.camera import Camera
 from agent.server.cameras import Cameras
+from agent.server.index import UnavailableError
 from agent.server.ingest.pictures import Desk
-from agent.supervise import Health, supervise
+from agent.supervise import RETURNED, Health, supervise
 
+log = logging.getLogger(__name__)
+
+NOTE_S = 5.0  # a camera that comes and goes is not written down each time
 NETWORK = ("mjpeg", "dcs920", "ipcam")
 
 
@@ -35,6 +40,7 @@ class Puller:
         self._desk = desk
         self._clock = clock
         self._tasks: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self._notes: set[asyncio.Task[None]] = set()
 
     def mind(self, camera: Camera) -> None:
         """Start, change or end what is fetched, as the camera's settings say now."""
@@ -51,6 +57,7 @@ class Puller:
 
     async def _pull(self, camera: Camera, url: str) -> None:
         pictures, health, up = self._desk.of(camera), Health(), False
+        noted_s = -NOTE_S
 
         def publish(frame: Frame) -> None:
             nonlocal up
@@ -59,14 +66,23 @@ class Puller:
             if not up:
                 up = True
                 self._cameras.came(camera)
+                self._note(camera, "")
             health.worked(camera.name, self._clock)
             pictures.stream(frame.data, frame.index == 0)
 
         async def run() -> None:
-            nonlocal up
+            nonlocal up, noted_s
+            error = ""
             try:
                 await source_of(url).run(publish)
+                error = RETURNED
+            except AgentError as e:
+                error = str(e)
+                raise
             finally:
+                if error and (now_s := asyncio.get_running_loop().time()) - noted_s >= NOTE_S:
+                    noted_s = now_s
+                    self._note(camera, error)
                 if up:
                     up = False
                     self._cameras.went(camera)
@@ -75,9 +91,19 @@ class Puller:
         with contextlib.suppress(asyncio.CancelledError):
             await supervise(camera.name, run, health, clock=self._clock, eager=True)
 
+    def _note(self, camera: Camera, error: str) -> None:
+        self._notes.add(task := asyncio.create_task(self._noted(camera, error)))
+        task.add_done_callback(self._notes.discard)
+
+    async def _noted(self, camera: Camera, error: str) -> None:
+        try:
+            await self._cameras.note_pull(camera, error)
+        except (OSError, UnavailableError) as e:
+            log.debug("%s: why it cannot be fetched is not noted: %s", camera.name, e)
+
     async def close(self) -> None:
         tasks = [task for _, task in self._tasks.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._notes, return_exceptions=True)
         self._tasks.clear()

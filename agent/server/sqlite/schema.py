@@ -104,4 +104,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE cameras ADD COLUMN camera_id TEXT NOT NULL DEFAULT ''",
         "UPDATE cameras SET camera_id = printf('%016x', created_ns) WHERE created_ns > 0",
     ),
+    ("ALTER TABLE cameras ADD COLUMN pull_error TEXT NOT NULL DEFAULT ''",),
 )

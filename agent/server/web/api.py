@@ -115,6 +115,7 @@ class Api:
         stored = await self._catalog.stored(camera.name, camera.settings.quota_bytes)
         body = self._camera_json(camera, who) | {"stored": stored}
         body |= {"settings": camera.settings.as_json() if mine else None, "login": camera.login if mine else None}
+        body["pull_error"] = camera.pull_error or None if mine else None
         return web.json_response(body)
 
     async def _latest(self, request: web.Request) -> web.Response:

@@ -51,10 +51,14 @@ class SettingsJson(TypedDict):
 
 
 class CameraDetailJson(CameraJson):
-    """A camera with its settings, for its owner; None for others."""
+    """A camera with its settings, for its owner; None for others.
+
+    `pull_error`: why the server cannot fetch its pictures from the address in its settings, None while it can.
+    """
 
     settings: SettingsJson | None
     login: str | None
+    pull_error: str | None
     stored: StoredJson
 
 

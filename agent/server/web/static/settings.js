@@ -59,6 +59,7 @@ async function cameraRow({ name }) {
       await api(`/cameras/${name}`, { method: "DELETE" });
       await Promise.all([cameras(), shares()]);
     }));
+  if (c.pull_error) item.append(el("span", { class: "error" }, `Its pictures cannot be fetched: ${c.pull_error}`));
   if (accounts.length) item.append(viewers(name, accounts));
   return item;
 }
