@@ -128,6 +128,7 @@ class CameraServer:
         if self._courier is not None:
             self._spawn(self._courier.run())
         self._spawn(self._retention.run(SWEEP_S))
+        self._spawn(self._desk.take_over(self._cameras.get))
         self._spawn(upkeep.notice(self._cameras, self._clock))
         return self.urls()
 
@@ -233,6 +234,7 @@ class CameraServer:
             self._courier = Courier(archive.index, catalog, notifiers, self._clock, page)
             archive.on_item = enqueue
         self._desk = Desk(self._intake, self._clock)
+        catalog.arrived = self._desk.arrived
         if self.settings.tls_cert is not None and self.settings.tls_key is not None:
             self._tls = Tls(self.settings.tls_cert, self.settings.tls_key)
         if self.settings.ftp_at is not None:

@@ -37,8 +37,6 @@ ITEMS_PER_DIR = 1000
 INCOMING = "incoming"
 GOING = "~"  # in the name of an empty file there: of this item, the file may be gone and the row not yet
 _GOING = re.compile(r"([a-z0-9-]{1,63})~([0-9a-f]{16})~(\d{1,19})\Z")
-BRIEF_BYTES = 256 * 1024
-"""An item up to this is written to memory's pages in well under a millisecond."""
 MIN_FREE_BYTES = 64 * 1024 * 1024
 DAY_NS = 86_400_000_000_000
 
@@ -92,7 +90,7 @@ class Archive:
         open_index: OpenIndex = sqlite.open_index,
     ) -> None:
         self.root = root
-        self._durable = durable
+        self.durable = durable
         self._clock = clock or SystemClock()
         self.max_bytes = max_bytes
         self.full = asyncio.Event()
@@ -124,7 +122,7 @@ class Archive:
 
     def keep_ballast(self) -> None:
         """Have the room that the next start needs if the disk is full then."""
-        if self._durable:
+        if self.durable:
             self.ballast.take(self.room_bytes())
 
     async def finish_erasures(self) -> None:
@@ -159,13 +157,12 @@ class Archive:
         `verified`: its digest was made of these very bytes just now.
         """
         if not (NAME.match(item.camera) and SPOOL.match(item.spool) and 1 <= item.seq <= ledger.MAX_SEQ):
-            return self._count(Outcome.TYPE)
+            return self.count(Outcome.TYPE)
         try:
-            brief = len(item.payload) <= BRIEF_BYTES
-            return self._count(await self.index.write(lambda rows: self._store(rows, item, verified), brief=brief))
+            return self.count(await self.index.write(lambda rows: self._store(rows, item, verified)))
         except (OSError, UnavailableError) as e:
             log.warning("the store %s takes no item now: %s", self.root, e)
-            return self._count(Outcome.FULL)
+            return self.count(Outcome.FULL)
 
     async def declare(self, camera: str, spool: str, first: int, last: int, why: object) -> None:
         """The sender gave up these numbers: they will not come, and that is known; `why` in words of its own."""
@@ -195,7 +192,8 @@ class Archive:
         disk = os.statvfs(self.root)
         return disk.f_bavail * disk.f_frsize >= self.min_free_bytes + length
 
-    def _count(self, outcome: Outcome) -> Outcome:
+    def count(self, outcome: Outcome) -> Outcome:
+        """Count what became of an item, and wake who makes room."""
         if outcome is Outcome.FULL:
             self.full.set()
         self.stored += outcome is Outcome.STORED
@@ -261,13 +259,33 @@ class Archive:
             raise
         rows.dirs.add(folder)
 
+    async def make_beside(self, camera: str, spool: str, name: str) -> Path | None:
+        """An empty file beside the items of a run, its name durable; None: the camera is gone. Raises OSError.
+
+        It goes with the camera's folder when that is erased.
+        """
+        folder = self.root / "items" / camera / spool
+
+        def run(rows: Rows) -> Path | None:
+            if not _known(rows, camera):
+                return None
+            self._make_folders(rows, folder)
+            (folder / name).touch(mode=0o600)
+            rows.dirs.add(str(folder))
+            return folder / name
+
+        try:
+            return await self.index.write(run)
+        except UnavailableError as e:
+            raise OSError(f"the index cannot be used now: {e}") from None
+
     def _write(self, path: str, payload: bytes) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             done = os.write(fd, payload)
             while done < len(payload):
                 done += os.write(fd, memoryview(payload)[done:])
-            if self._durable:
+            if self.durable:
                 os.fsync(fd)
         finally:
             os.close(fd)

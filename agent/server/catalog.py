@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.clock import Clock
 from agent.frame import Codec, Frame, ItemType
@@ -18,6 +19,7 @@ from agent.server.archive import DAY_NS, Archive
 from agent.server.index import Below, From, Index, Match, OneOf, Place, Rows
 from agent.server.index.rows import EventRow, ItemRow
 
+T = TypeVar("T")
 MAX_CLIPS, MAX_LEAD, MAX_LIST = 20_000, 500, 500
 DELETED_AT_ONCE = 500
 CURSOR = re.compile(r"(-?\d{1,19})-(\d{1,18})\Z")
@@ -114,12 +116,20 @@ class StoredEvent:
         }
 
 
+async def _at_once() -> None:
+    """Nothing is on its way."""
+
+
 class Catalog:
-    """Reads the archive for pages and programs; every answer is bounded."""
+    """Reads the archive for pages and programs; every answer is bounded.
+
+    `arrived` is waited for by whatever may tell of new pictures: who uploads and then looks sees what was answered.
+    """
 
     def __init__(self, archive: Archive, clock: Clock) -> None:
         self._archive = archive
         self._clock = clock
+        self.arrived: Callable[[], Awaitable[None]] = _at_once
 
     @property
     def index(self) -> Index:
@@ -129,11 +139,11 @@ class Catalog:
     async def events(self, cameras: list[str], limit: int = 50, before: str | None = None) -> list[StoredEvent]:
         """Newest first; `before` is the `cursor` of the last one seen. Raises ValueError for another text."""
         among, place = OneOf(tuple(cameras)), None if before is None else _cursor(before)
-        rows = await self.index.read(lambda r: r.events.newest(max(1, min(limit, MAX_LIST)), place, camera=among))
+        rows = await self._read(lambda r: r.events.newest(max(1, min(limit, MAX_LIST)), place, camera=among))
         return [self._event(row) for row in rows]
 
     async def event(self, id_: int) -> StoredEvent | None:
-        row = await self.index.read(lambda r: r.events.get(id=id_))
+        row = await self._read(lambda r: r.events.get(id=id_))
         return self._event(row) if row else None
 
     async def event_of(self, camera: str, spool: str, number: int) -> StoredEvent | None:
@@ -169,7 +179,7 @@ class Catalog:
     async def stills(self, camera: str, limit: int = 50, before: str | None = None) -> list[StoredItem]:
         """Newest first; `before` is the `cursor` of the last one seen. Raises ValueError for another text."""
         most, place = max(1, min(limit, MAX_LIST)), None if before is None else _place(before)
-        rows = await self.index.read(lambda r: r.items.newest(most, place, camera=camera, type=ItemType.STILL))
+        rows = await self._read(lambda r: r.items.newest(most, place, camera=camera, type=ItemType.STILL))
         return [self._item(row) for row in rows]
 
     async def item(self, camera: str, spool: str, seq: int) -> StoredItem | None:
@@ -203,7 +213,7 @@ class Catalog:
     async def totals(self, cameras: list[str]) -> tuple[int, int]:
         """(events, bytes) of these cameras."""
         among = OneOf(tuple(cameras))
-        return await self.index.read(lambda r: (r.events.count(camera=among), r.items.used(camera=among)[1]))
+        return await self._read(lambda r: (r.events.count(camera=among), r.items.used(camera=among)[1]))
 
     async def stored(self, camera: str, quota_bytes: int | None) -> dict[str, Any]:
         """What the camera's recordings take, and for how many days there is room at the rate of the last day."""
@@ -215,7 +225,7 @@ class Catalog:
             total = rows.items.used()[1] if limit is not None else 0
             return items, held, day, total, rows.events.count(camera=camera)
 
-        items, held, day, total, events = await self.index.read(read)
+        items, held, day, total, events = await self._read(read)
         room = min(self._archive.room_bytes(), quota_bytes - held if quota_bytes else 2**62)
         if limit is not None:
             room = min(room, limit - total)
@@ -249,6 +259,10 @@ class Catalog:
             rows.notes.remove(camera=event.camera, spool=event.spool, number=event.number)
 
         await self.index.write(forget)
+
+    async def _read(self, query: Callable[[Rows], T]) -> T:
+        await self.arrived()
+        return await self.index.read(query)
 
     async def _items(self, limit: int, *, backwards: bool = False, **where: Match) -> list[StoredItem]:
         rows = await self.index.read(lambda r: r.items.find(limit, backwards=backwards, **where))

@@ -12,9 +12,10 @@ from pathlib import Path
 from agent.errors import UsageError
 from agent.exits import NO_CAMERA
 from agent.frame import ItemType
-from agent.server import past, sqlite
+from agent.server import ledger, past, sqlite
 from agent.server.archive import ITEMS_PER_DIR, SUFFIX, Key, unusable
 from agent.server.index import Below, From, Rows, UnavailableError
+from agent.server.ingest.journalfile import left_in, parse
 
 FINDINGS = 20
 BLOCK_BYTES = 1024 * 1024
@@ -40,6 +41,7 @@ class Report:
     wrong: int = 0
     expired: int = 0
     unindexed: int = 0
+    waiting: int = 0
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -57,6 +59,7 @@ class Report:
             "ok": self.ok,
             "expired": self.expired,
             "unindexed": self.unindexed,
+            "waiting": self.waiting,
             "findings": self.findings,
         }
 
@@ -76,6 +79,7 @@ def check(store: Path, ledgers: tuple[Path, ...] = ()) -> Report:
             if not ledgers:
                 report.declared = _declared_numbers(rows)
             known = {_path(store, key, type_) for key, (_, type_) in digests.items()}
+            report.waiting = sum(_waiting(rows, path) for path in left_in(store))
             report.unindexed = sum(1 for path in (store / "items").rglob("*.*") if path not in known)
         with sqlite.snapshot(store) as now:  # retention may have taken some since the check began
             for key, why in torn:
@@ -155,6 +159,17 @@ def _check_promises(
                 report.declared += 1
             else:
                 report.find("lost", key, "promised, and neither stored nor declared")
+
+
+def _waiting(rows: Rows, journal: Path) -> int:
+    camera, spool = journal.parts[-3:-1]
+    try:
+        written = parse(journal.read_bytes())
+    except FileNotFoundError:
+        return 0  # a server has made a clip of it
+    if written is None or ledger.holds(ledger.near(rows, camera, spool, written.seq, written.seq), written.seq):
+        return 0
+    return written.pictures
 
 
 def _declared(rows: Rows, key: Key) -> bool:

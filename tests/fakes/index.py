@@ -170,7 +170,7 @@ class MemoryIndex:
         tables = (getattr(self._rows, name) for name in Rows.__dataclass_fields__)
         self._tables: list[MemoryTable[Any]] = [t for t in tables if isinstance(t, MemoryTable)]
 
-    async def write(self, run: Callable[[Rows], T], *, brief: bool = False) -> T:
+    async def write(self, run: Callable[[Rows], T]) -> T:
         before = [copy.copy(t.held) for t in self._tables]
         self._rows.dirs.clear()
         try:

@@ -1,6 +1,6 @@
 """Die at every file call: one process forks a child for each point, arms it, and looks at what it left behind.
 
-    LD_PRELOAD=killpoint.so python -m tests.faults.points spool|store FOLDER [--every N] [--break NAME]
+    LD_PRELOAD=killpoint.so python -m tests.faults.points spool|store|journal FOLDER [--every N] [--break NAME]
 
 Prints one JSON object: the calls of a whole run, the points tried, and what was wrong at which.
 """
@@ -10,18 +10,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import hashlib
+import itertools
 import json
 import os
 import shutil
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from agent.frame import Item, ItemType, Worth
+from agent.frame import Codec, Frame, Item, ItemType, Worth
+from agent.media import clip
 from agent.server.archive import Archive
+from agent.server.fsck import check
 from agent.server.index.rows import CameraRow
+from agent.server.ingest import journalfile
+from agent.server.ingest.journal import Journal, Scribe, take_over
+from agent.server.ingest.journalfile import left_in
 from agent.spool.disk import SMALL_BYTES, Disk
 from agent.spool.record import BLOCK
 from agent.spool.store import Spool
@@ -96,8 +104,8 @@ def item(i: int) -> Item:
     return Item("cam1", "0" * 16, i + 1, ItemType.STILL, 0, i, data, Item.digest(data))
 
 
-async def open_archive(folder: Path) -> Archive:
-    archive = Archive(folder / "store", min_free_bytes=0)
+async def open_archive(folder: Path, name: str = "store") -> Archive:
+    archive = Archive(folder / name, min_free_bytes=0)
     archive.clear_incoming()
     await archive.index.write(lambda rows: rows.cameras.put(CameraRow("cam1", 1, "", None, None, "{}")))
     return archive
@@ -134,9 +142,68 @@ async def check_store(folder: Path) -> list[str]:
     return wrong + ([] if files == ITEMS and not left else [f"{files} files, {left} left over"])
 
 
+# --- pictures that are uploaded to the server one by one ---
+
+
+def picture(i: int) -> Frame:
+    return Frame(Codec.JPEG, payload(i), True, i, i + 1, i)
+
+
+def open_journal(archive: Archive, scribe: Scribe, folder: Path) -> Journal:
+    """Of a run of its own, that begins with number 1."""
+    run = hashlib.sha256(b"%d" % len(list(folder.glob("journal/items/*/*")))).hexdigest()[:16]
+    return Journal(archive, scribe, ("cam1", run), itertools.count(1).__next__, archive.ingest)
+
+
+async def upload(folder: Path) -> None:
+    """Pictures of two events, one cut off, some together, more than a file takes; the ledger names the answered."""
+    archive, scribe = await open_archive(folder, "journal"), Scribe(durable=True)
+    journal = open_journal(archive, scribe, folder)
+    with open(folder / "ledger", "a", encoding="ascii") as ledger:
+
+        async def take(i: int) -> None:
+            outcome = await journal.put(picture(i), 1 + i // 8, truncated=i == 5)
+            if outcome.settled:
+                ledger.write(f"{hashlib.sha256(payload(i)).hexdigest()}\n")
+                ledger.flush()
+
+        for i in range(0, ITEMS, 2):
+            await asyncio.gather(take(i), take(i + 1))
+    await journal.close()
+    scribe.close()
+    await archive.close()
+
+
+async def check_journal(folder: Path) -> list[str]:
+    archive, scribe = await open_archive(folder, "journal"), Scribe(durable=True)
+    wrong = []
+    for path in left_in(folder / "journal"):
+        if not await take_over(path, archive.ingest):
+            wrong.append(f"{path} was not taken")
+    journal = open_journal(archive, scribe, folder)
+    outcomes = [await journal.put(picture(ITEMS), 9, truncated=False)]
+    await journal.close()
+    wrong += [f"anew: {o.value}" for o in outcomes if not o.settled]
+    scribe.close()
+    await archive.close()
+    root = folder / "journal"
+    found = check(root)
+    wrong += [] if found.ok and not found.waiting and not left_in(root) else [json.dumps(found.as_json())]
+    there: Counter[str] = Counter()
+    for path in (root / "items").rglob("*.clip"):
+        data = path.read_bytes()
+        there.update(hashlib.sha256(data[e.start : e.start + e.length]).hexdigest() for e in clip.entries(data))
+    promised = (folder / "ledger").read_text().split()
+    wrong += [f"{digest} is there {there[digest]} times" for digest in promised if there[digest] != 1]
+    wrong += [f"{digest} is there twice" for digest in there if there[digest] != 1]
+    known = {hashlib.sha256(payload(i)).hexdigest() for i in range(ITEMS + 1)}
+    return wrong + [f"{digest} is none of ours" for digest in there if digest not in known]
+
+
 SIDES: dict[str, tuple[Callable[..., Coroutine[Any, Any, None]], Callable[..., Coroutine[Any, Any, list[str]]]]] = {
     "spool": (fill, check_spool),
     "store": (store, check_store),
+    "journal": (upload, check_journal),
 }
 
 
@@ -169,8 +236,9 @@ def main() -> None:
     p.add_argument("--break", dest="brk", default="")
     a = p.parse_args()
     planted.plant(a.brk)
+    journalfile.FILL_BYTES = 10_000  # so that the files take turns
     fault = ctypes.CDLL(None)
-    work, check = SIDES[a.side]
+    work, look = SIDES[a.side]
 
     def live(folder: Path, n: int, how: int) -> int:
         fault.killpoint_arm(str(folder / a.side).encode(), ctypes.c_long(n), how)
@@ -182,7 +250,7 @@ def main() -> None:
         folder.mkdir()
         (folder / "ledger").touch()
         code, said = fork(lambda: live(folder, n, how))
-        _, wrong = fork(lambda: asyncio.run(check(folder)))
+        _, wrong = fork(lambda: asyncio.run(look(folder)))
         shutil.rmtree(folder)
         return code, said, json.loads(wrong)
 

@@ -38,7 +38,7 @@ def points(so: Path, side: str, folder: Path, *more: str, of: str = "points") ->
     return found
 
 
-@pytest.mark.parametrize(("side", "every"), [("spool", 3), ("store", 6)])
+@pytest.mark.parametrize(("side", "every"), [("spool", 3), ("store", 6), ("journal", 5)])
 def test_a_kill_at_file_calls(killpoint: Path, tmp_path: Path, side: str, every: int) -> None:
     found = points(killpoint, side, tmp_path, "--every", str(every))
     assert found["n_bad"] == 0, found
@@ -46,7 +46,7 @@ def test_a_kill_at_file_calls(killpoint: Path, tmp_path: Path, side: str, every:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("side", ["spool", "store"])
+@pytest.mark.parametrize("side", ["spool", "store", "journal"])
 def test_a_kill_at_every_file_call(killpoint: Path, tmp_path: Path, side: str) -> None:
     found = points(killpoint, side, tmp_path)
     print(side, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
@@ -11,6 +12,7 @@ import numpy as np
 from agent.frame import Codec, Frame, Item, ItemType
 from agent.media import clip
 from agent.outbox import MemoryOutbox
+from agent.server.app import CameraServer
 
 
 def jpeg(n: int, width: int = 160, height: int = 120) -> bytes:
@@ -52,3 +54,8 @@ def put_event(
 
 def item(camera: str, spool: str, seq: int, payload: bytes, type_: ItemType = ItemType.STILL) -> Item:
     return Item(camera, spool, seq, type_, 0, time.time_ns(), payload, Item.digest(payload))
+
+
+async def settled(server: CameraServer) -> None:
+    """Wait until the uploads that were answered are in the archive."""
+    await asyncio.gather(*(pictures.settled() for pictures in server._desk._of.values()))

@@ -330,8 +330,9 @@ async def test_names_are_hostile_text(ftp: Ftp, tmp_path: Path) -> None:
     said = await asyncio.to_thread(work)
     assert [s[:3] for s in said] == ["226"] * 6 + ["553"]
     assert sorted(p.name for p in tmp_path.iterdir()) == before
-    items = [p.name for p in (ftp.server.settings.store_path / "items").rglob("*.clip")]
-    assert len(items) == 6 and all(n.split(".")[0].isdigit() for n in items)
+    assert len(await ftp.stored()) == 6
+    files = [p.name for p in (ftp.server.settings.store_path / "items").rglob("*") if p.is_file()]
+    assert all(re.fullmatch(r"\d+\.(clip|json)|journal-[ab]", name) for name in files), files
 
 
 async def test_strangers_and_web_browsers_are_turned_away(ftp: Ftp) -> None:

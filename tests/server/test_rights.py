@@ -142,12 +142,12 @@ def _delete_before_write(server: CameraServer, at: int) -> None:
     index = server._archive.index  # type: ignore[union-attr]
     write, left = index.write, at
 
-    async def late(run: Callable[[Rows], Any], *, brief: bool = False) -> Any:
+    async def late(run: Callable[[Rows], Any]) -> Any:
         nonlocal left
         left -= 1
         if left == 0 and not server._cameras._changing.locked():
             await server.delete_camera("porch")
-        return await write(run, brief=brief)
+        return await write(run)
 
     index.write = late  # type: ignore[method-assign]
 

@@ -28,7 +28,7 @@ from agent.sinks.http import HttpSink
 from agent.sinks.websocket import WebSocketSink
 from tests.e2e.product import COMMAND, Process, command
 from tests.server.conftest import Start
-from tests.server.pictures import frame
+from tests.server.pictures import frame, settled
 from tests.server.test_ftp import certificate, files
 from tests.server.test_page import CHROMIUM, until
 
@@ -222,6 +222,7 @@ def test_what_is_no_key_or_of_no_use_is_refused(url: str) -> None:
 
 
 async def stored(server: CameraServer) -> int:
+    await settled(server)
     assert server._archive is not None
     return (await server._archive.index.read(lambda rows: rows.items.used(type=ItemType.CLIP)))[0]
 

@@ -18,7 +18,7 @@ from agent.server.app import CameraServer
 from agent.server.cameras import Keys
 from tests.server.conftest import Start
 from tests.server.people import basic
-from tests.server.pictures import jpeg
+from tests.server.pictures import jpeg, settled
 
 SCAN = parse(jpeg(1))[1]  # where the coded bytes begin
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="NO curl: uploads by it are NOT tested")
@@ -36,6 +36,7 @@ async def curl(*args: str) -> str:
 
 async def stored(server: CameraServer, camera: str = "porch") -> list[tuple[bytes, int]]:
     """Each stored picture with its flags, oldest first."""
+    await settled(server)
     found = []
     for path in (server.settings.store_path / "items" / camera).rglob("*.clip"):
         data = path.read_bytes()
@@ -44,6 +45,7 @@ async def stored(server: CameraServer, camera: str = "porch") -> list[tuple[byte
 
 
 async def events(server: CameraServer, http: aiohttp.ClientSession) -> list[dict[str, Any]]:
+    await settled(server)
     async with http.get(server.urls()[0] + "api/v1/events") as answer:
         return list((await answer.json())["events"])
 

@@ -153,14 +153,13 @@ class Rows:
 class Index(Protocol):
     """Transactions. Every method may raise UnavailableError."""
 
-    async def write(self, run: Callable[[Rows], T], *, brief: bool = False) -> T:
+    async def write(self, run: Callable[[Rows], T]) -> T:
         """Do what `run` does, all of it or nothing; returns when it is durable.
 
         Serializable: nobody writes between what `run` reads and what it writes. Where it raises, its changes are
         undone and the exception comes out here. It runs in a thread of the index, may share a commit with others,
         and whoever was cancelled while waiting cannot know whether it happened. Directories in `Rows.dirs` are
-        synced before the commit; an OSError of that undoes everything, too. `brief`: the loop may do it by itself,
-        as it takes no longer than a callback may.
+        synced before the commit; an OSError of that undoes everything, too.
         """
 
     async def read(self, query: Callable[[Rows], T]) -> T:

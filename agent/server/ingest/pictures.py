@@ -6,8 +6,11 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from agent.clock import Clock
 from agent.frame import Box, Clip, Codec, Decision, Frame, Item, ItemType
@@ -16,6 +19,8 @@ from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.server.archive import Outcome
 from agent.server.camera import Camera
 from agent.server.ingest import Intake
+from agent.server.ingest.journal import LARGE_BYTES, Journal, Scribe, take_over
+from agent.server.ingest.journalfile import left_in
 from agent.server.ingest.later import Later
 from agent.why import Ring, Trail
 
@@ -26,6 +31,8 @@ MAX_WAITING_BYTES = 16 * 1024 * 1024
 UPLOADS_PER_S, BURST = 20, 100
 PERIOD_NS = 200_000_000
 RING_BYTES = 8 * 1024 * 1024
+LEFT_S = 60.0
+ARRIVE_S = 0.5
 
 UPLOAD = Decision(True, reason="upload")
 
@@ -53,7 +60,9 @@ class Pictures:
     are dropped, counted and declared. Single ones (`upload`) are stored when the call returns.
     """
 
-    def __init__(self, camera: Camera, intake: Intake, clock: Clock, judges: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, camera: Camera, intake: Intake, clock: Clock, judges: ThreadPoolExecutor, scribe: Scribe
+    ) -> None:
         self.camera = camera
         self.spool = secrets.token_hex(8)
         self.dropped = 0
@@ -76,6 +85,7 @@ class Pictures:
         camera.why.ring = self._ring
         self._events = 0
         self._numbers: dict[int, int] = {}  # the recorder's number of an event: ours
+        self._journal = Journal(intake.archive, scribe, (camera.name, self.spool), self._next_seq, self._take)
 
     def allowed(self) -> bool:
         """Whether one more upload may come now: 20 a second, and 100 at once after a while without."""
@@ -112,8 +122,7 @@ class Pictures:
         frame = self._frame(data)
         self.camera.publish(frame)
         if self.camera.settings.events == "pause":
-            self._stores.add(task := asyncio.ensure_future(self._paused(frame, True)))
-            task.add_done_callback(self._stores.discard)
+            self._keep(self._paused(frame, True))
             return
         self._recorder.frame(frame)
         if frame.pts_ns >= self._due_ns and (self._judging is None or self._judging.done()):
@@ -129,17 +138,25 @@ class Pictures:
         self._recorder.end("stop")
         self._end_pause()
         await self.settled()
+        await self._journal.close()
 
     def abandon(self) -> None:
         """The camera is deleted."""
         self._pause_over.cancel()
         self._motion_over.cancel()
         self._pauses = None
+        self._journal.abandon()
 
     async def settled(self) -> None:
-        """Wait for what is on its way to the disk."""
-        while self._stores:
-            await asyncio.gather(*self._stores, return_exceptions=True)
+        """Wait for what is on its way to the archive now."""
+        if self._stores:
+            await asyncio.wait(self._stores)
+        await self._journal.flush()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is on its way to the archive."""
+        return bool(self._stores) or self._journal.pending
 
     def end_run(self) -> None:
         """A stream's connection is gone."""
@@ -173,7 +190,7 @@ class Pictures:
         return self._judge(frame)
 
     async def _paused(self, frame: Frame, whole: bool) -> Outcome:
-        """Each picture is stored as it comes; a pause ends the event."""
+        """Each picture is durable as it comes; a pause ends the event."""
         pause = self._pauses
         if pause is None:
             pause = self._pauses = _Pause(self._next_event(), frame.wall_ns)
@@ -182,6 +199,8 @@ class Pictures:
         pause.frames += 1
         pause.last_ns = frame.wall_ns
         self._pause_over.put_off(self.camera.settings.pause_s)
+        if len(frame.data) < LARGE_BYTES:
+            return await self._journal.put(frame, pause.number, truncated=not whole)
         if pause.frames == 1:
             await asyncio.sleep(0)  # the event's record goes first
         payload = clip.pack((frame,), truncated=not whole)
@@ -190,8 +209,13 @@ class Pictures:
     def _end_pause(self) -> None:
         pause, self._pauses = self._pauses, None
         if pause is not None:
-            record = _closed(Closed(pause.number, pause.at_ns, pause.last_ns, 0.0, pause.frames, "quiet"), pause.number)
-            self._put(ItemType.EVENT, pause.number, pause.last_ns, record)
+            self._keep(self._close_event(pause))
+
+    async def _close_event(self, pause: _Pause) -> Outcome:
+        """Its pictures first: an event that is over may be deleted."""
+        await self._journal.flush()
+        record = _closed(Closed(pause.number, pause.at_ns, pause.last_ns, 0.0, pause.frames, "quiet"), pause.number)
+        return await self._stored(self._item(ItemType.EVENT, pause.number, pause.last_ns, record))
 
     def _recorder_quiet(self) -> None:
         self._recorder.end("quiet")
@@ -217,14 +241,20 @@ class Pictures:
 
     def _put(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> None:
         """Send it to the disk; nobody waits for it."""
-        task = asyncio.ensure_future(self._stored(self._item(type_, event, wall_ns, payload)))
-        self._stores.add(task)
+        self._keep(self._stored(self._item(type_, event, wall_ns, payload)))
+
+    def _keep(self, storing: Coroutine[Any, Any, Outcome]) -> None:
+        self._stores.add(task := asyncio.ensure_future(storing))
         task.add_done_callback(self._stores.discard)
 
     def _item(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> Item:
         """With the next number."""
+        digest = Item.digest(payload)
+        return Item(self.camera.name, self.spool, self._next_seq(), type_, event, wall_ns, payload, digest)
+
+    def _next_seq(self) -> int:
         self._seq += 1
-        return Item(self.camera.name, self.spool, self._seq, type_, event, wall_ns, payload, Item.digest(payload))
+        return self._seq
 
     async def _stored(self, item: Item) -> Outcome:
         """What became of it; clips of which too much waits already are given up."""
@@ -255,12 +285,14 @@ class Desk:
         self.room = intake.room
         self._clock = clock
         self._judges = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._scribe = Scribe(durable=intake.archive.durable)
+        self._left = left_in(intake.archive.root)
         self._of: dict[str, Pictures] = {}
 
     def of(self, camera: Camera) -> Pictures:
         known = self._of.get(camera.name)
         if known is None or known.camera is not camera:
-            known = Pictures(camera, self._intake, self._clock, self._judges)
+            known = Pictures(camera, self._intake, self._clock, self._judges, self._scribe)
             if not camera.gone:
                 self._of[camera.name] = known
         return known
@@ -274,6 +306,30 @@ class Desk:
         """Let what is open leave."""
         await asyncio.gather(*(p.close() for p in self._of.values()))
         self._judges.shutdown(wait=True)
+        self._scribe.close()
+
+    async def arrived(self) -> None:
+        """Wait until what was answered is in the archive, on a slow disk only for a moment."""
+        if pending := [pictures.settled() for pictures in self._of.values() if pictures.pending]:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ARRIVE_S):
+                    await asyncio.gather(*pending)
+
+    async def take_over(self, find: Callable[[str], Camera | None]) -> None:
+        """Make clips of the journals that a killed server left; `find` knows a camera by its name."""
+        while self._left:
+            self._left = [path for path in self._left if not await self._took_over(path, find(path.parts[-3]))]
+            if self._left:
+                await asyncio.sleep(LEFT_S)
+
+    async def _took_over(self, path: Path, camera: Camera | None) -> bool:
+        if camera is None:
+            return True  # it is being erased, and this with it
+        try:
+            return await take_over(path, lambda item: self._intake.take(camera, item, verified=True))
+        except OSError as e:
+            log.error("%s: what a server before left is not read: %s", path, e)
+            return True
 
 
 class _Pause:

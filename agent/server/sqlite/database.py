@@ -7,7 +7,6 @@ import os
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -23,10 +22,6 @@ from agent.server.sqlite.tables import SqliteEvents, SqliteItems, SqliteTable
 T = TypeVar("T")
 MAX_JOBS = 64
 MAX_VACUUM_BYTES = 64 * 1024 * 1024
-WAIT_MS = 10_000
-"""How long the writer waits for other processes."""
-SHORT_S = 0.003
-"""A transaction that takes less is not worth handing over: that costs a tenth of all that a picture by FTP does."""
 
 
 @dataclass(slots=True)
@@ -57,8 +52,7 @@ class SqliteIndex:
     """Whole-transaction functions run on one writer thread; readers have their own thread and connection.
 
     Group commit: functions that wait while the disk is busy share the next fsync. A function that raises is
-    rolled back alone. `durable=False` leaves out every sync; brief functions are done by the loop itself then, while
-    the writer has nothing to do and transactions have been short lately. Raises UnavailableError.
+    rolled back alone. `durable=False` leaves out every sync. Raises UnavailableError.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -79,15 +73,11 @@ class SqliteIndex:
         self._rows, self._read_rows = _tables(self._conn), _tables(self._reads)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="index-read")
         self._writer = threading.Thread(target=self._work, name="index-write", daemon=True)
-        self._given = 0  # to the writer, counted by the loop alone
-        self._taken = 0  # how many of them are done, counted by the writer alone
-        self._took_s = 1.0  # the mean lately; nothing is known yet, so the first ones are the writer's
-        self._wait_ms = WAIT_MS
-        self.commits = 0
         self._writer.start()
+        self.commits = 0
 
     def _connect(self) -> sqlite3.Connection:
-        conn = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=WAIT_MS / 1000)
+        conn = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
             conn.execute("PRAGMA secure_delete=ON")
             conn.execute("PRAGMA journal_mode=WAL")
@@ -97,11 +87,8 @@ class SqliteIndex:
             raise
         return conn
 
-    async def write(self, run: Callable[[Rows], T], *, brief: bool = False) -> T:
-        """Run `run` inside a transaction, on the writer thread unless it is `brief`; returns when it is committed."""
-        if brief and not self._durable and self._given == self._taken and self._took_s < SHORT_S and self._begun():
-            with _said:
-                return self._finished(run)
+    async def write(self, run: Callable[[Rows], T]) -> T:
+        """Run `run` inside a transaction on the writer thread; returns when it is committed."""
         result: T = await self._done(run)
         return result
 
@@ -123,10 +110,10 @@ class SqliteIndex:
 
     async def close(self) -> None:
         """Finish what waits, then close."""
-        self._give(None)
         await asyncio.get_running_loop().run_in_executor(None, self._close)
 
     def _close(self) -> None:
+        self._jobs.put(None)
         self._writer.join()
         self._reader.shutdown(wait=True)
         self._reads.close()
@@ -135,44 +122,9 @@ class SqliteIndex:
     async def _done(self, run: Callable[[Rows], Any], *, alone: bool = False) -> Any:
         loop = asyncio.get_running_loop()
         job = _Job(run, loop, loop.create_future(), alone)
-        self._give(job)
+        self._jobs.put(job)
         with _said:
             return await job.done
-
-    def _give(self, job: _Job | None) -> None:
-        self._given += 1
-        self._jobs.put(job)
-
-    def _begun(self) -> bool:
-        """Whether the loop has begun a transaction; what cannot be now, the writer waits for, or says why."""
-        try:
-            self._wait_for_others(0)
-            self._conn.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error:
-            return False
-        return True
-
-    def _wait_for_others(self, ms: int) -> None:
-        if ms != self._wait_ms:
-            self._conn.execute(f"PRAGMA busy_timeout={ms}")
-            self._wait_ms = ms
-
-    def _finished(self, run: Callable[[Rows], T]) -> T:
-        """What `run` has done in the transaction that the loop has begun."""
-        begun_s = time.perf_counter()
-        self._rows.dirs.clear()
-        try:
-            result = run(self._rows)
-            self._conn.execute("COMMIT")
-            self.commits += 1
-            return result
-        finally:
-            if self._conn.in_transaction:
-                self._conn.execute("ROLLBACK")
-            self._timed(begun_s)
-
-    def _timed(self, begun_s: float) -> None:
-        self._took_s += (time.perf_counter() - begun_s - self._took_s) / 8
 
     def _query(self, query: Callable[[Rows], T]) -> T:
         self._reads.execute("BEGIN")
@@ -193,17 +145,15 @@ class SqliteIndex:
                     break
                 item = self._jobs.get()
             ended = item is None
-            self._wait_for_others(WAIT_MS)
             if together := [job for job in jobs if not job.alone]:
                 self._commit(together)
             if lone := [job for job in jobs if job.alone]:
                 self._run_alone(lone)
-            self._taken += len(jobs)
-            for job in jobs:
-                job.deliver()
+            if jobs:
+                for job in jobs:
+                    job.deliver()
 
     def _commit(self, jobs: list[_Job]) -> None:
-        begun_s = time.perf_counter()
         self._rows.dirs.clear()
         try:
             self._conn.execute("BEGIN IMMEDIATE")
@@ -221,8 +171,6 @@ class SqliteIndex:
                 self._conn.execute("ROLLBACK")
             for job in jobs:
                 job.error = job.error or e
-        finally:
-            self._timed(begun_s)
 
     def _run_alone(self, jobs: list[_Job]) -> None:
         """Once for all that ask for it, outside a transaction."""
