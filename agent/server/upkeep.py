@@ -21,21 +21,39 @@ NOTICE_S = 0.5
 
 async def mind(cameras: Cameras, tls: Tls | None, clock: Clock) -> None:
     """End what is due; take over TLS files that changed. Endless."""
+    trouble = _Trouble()
     while True:
         try:
             await cameras.end_due()
             if tls is not None and tls.reload():
                 log.info("the TLS files changed and are read again")
+            trouble.over()
         except (OSError, UnavailableError, UsageError) as e:
-            log.warning("%s", e)
+            trouble.tell(str(e))
         await clock.sleep(MIND_S)
 
 
 async def notice(cameras: Cameras, clock: Clock) -> None:
     """Take over what another process (`virtual add`, `virtual delete`) has changed in the store. Endless."""
+    trouble = _Trouble()
     while True:
         try:
             await cameras.refresh()
+            trouble.over()
         except (OSError, UnavailableError) as e:
-            log.warning("the store's index cannot be read now: %s", e)
+            trouble.tell(f"the store's index cannot be read now: {e}")
         await clock.sleep(NOTICE_S)
+
+
+class _Trouble:
+    """What lasts is said once, not each second."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def tell(self, text: str) -> None:
+        log.log(logging.DEBUG if text == self._said else logging.WARNING, "%s", text)
+        self._said = text
+
+    def over(self) -> None:
+        self._said = ""
