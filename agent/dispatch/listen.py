@@ -58,6 +58,14 @@ def lan_address() -> str | None:
     return None
 
 
+def is_loopback(host: str | None) -> bool:
+    """Whether this name or address leads whoever uses it to their own machine."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
 def _refused(e: OSError, host: str, port: int) -> PermanentError:
     where = f"port {port} on {host or 'all addresses'}"
     if e.errno == errno.EADDRINUSE:

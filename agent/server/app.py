@@ -39,7 +39,7 @@ from agent.server.settings import ServerSettings
 from agent.server.shares import Shares
 from agent.server.tls import Tls
 from agent.server.tokens import Tokens
-from agent.server.web.access import Access, Names, Routes, add_headers, front
+from agent.server.web.access import Access, Names, Routes, add_headers, base_of, front
 from agent.server.web.api import ROOT, Api
 from agent.server.web.auth import Links, Sessions, Throttle
 from agent.server.web.avi import Avi
@@ -335,10 +335,7 @@ class CameraServer:
         return app
 
     def _base(self, request: web.Request) -> str:
-        """Our address as the asker reached it, or as the settings say."""
-        if self.settings.public_url:
-            return self.settings.public_url.rstrip("/")
-        return f"{request.scheme}://{request.host}"
+        return base_of(request, self.settings.public_url, self._host() in ("0.0.0.0", ""), self.port)
 
     def _camera_changed(self, camera: Camera) -> None:
         self._puller.mind(camera)

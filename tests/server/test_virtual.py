@@ -110,6 +110,23 @@ async def test_who_listens_everywhere_is_reached_by_an_address(tmp_path: Path, h
 
 
 @pytest.mark.skipif(lan_address() is None, reason="NO private address here: what others use is NOT tested")
+async def test_what_is_made_on_the_server_s_own_machine_works_on_another(start: Start) -> None:
+    server = await start(host="0.0.0.0", ftp=True)
+    far = f"http://{lan_address()}:{server.port}/"
+    async with owner(server) as anna:
+        assert anna.base.startswith("http://127.0.0.1:")
+        made = await anna.add("porch")
+        shared = await anna.ask("POST", "/api/v1/shares", 201, json={"camera": "porch"})
+        invitation = await anna.ask("POST", "/api/v1/invitations", 201, json={})
+        urls = [made["upload_url"], made["mjpeg_url"], made["view_url"], shared["url"], invitation["url"]]
+        assert [u for u in urls if not u.startswith(far)] == []
+        assert made["ftp"]["host"] == lan_address() and "127.0.0.1" not in str(made)
+        await anna.ask("PUT", made["upload_url"], 201, data=jpeg(1), headers=basic(made["login"], made["password"]))
+        for link in (shared["url"], invitation["url"]):
+            await anna.ask("GET", link)
+
+
+@pytest.mark.skipif(lan_address() is None, reason="NO private address here: what others use is NOT tested")
 async def test_who_listens_everywhere_says_where_others_reach_it(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from agent.dispatch.listen import is_loopback, lan_address
 from agent.server.accounts import GUEST, MEMBER, OWNER, Who
 from agent.server.index import DamagedError, UnavailableError
 from agent.server.web.openapi import Op
@@ -184,6 +185,19 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def base_of(request: web.Request, public_url: str | None, everywhere: bool, port: int) -> str:
+    """Our address as the settings say, or as the asker reached it.
+
+    To who asks from this very machine, while we listen `everywhere`, the one by which others reach us: what is made of
+    it is for them.
+    """
+    if public_url:
+        return public_url.rstrip("/")
+    if everywhere and is_loopback(request.url.host) and (far := lan_address()):
+        return f"{request.scheme}://{far}:{port}"
+    return f"{request.scheme}://{request.host}"
 
 
 def check_origin(request: web.Request, names: Names) -> None:
