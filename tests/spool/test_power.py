@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from agent.frame import Item, ItemType, Worth
 from agent.spool import direct
 from agent.spool import disk as disks
+from agent.spool.acks import Acks, Peer
 from agent.spool.disk import SMALL_BYTES, Disk, Full
 from agent.spool.origin import Origin
 from agent.spool.ranges import Ranges
@@ -33,7 +34,7 @@ _steps = st.one_of(
     st.tuples(st.just("put"), st.sampled_from([2, 2, 1, 0]), st.integers(0, 8 * len(SIZES) - 1)),
     st.tuples(st.just("sync"), st.just(0), st.just(0)),
     st.tuples(st.just("ack"), _few, _many),
-    st.tuples(st.just("resume"), _many, st.just(0)),
+    st.tuples(st.just("resume"), _many, st.sampled_from([0, 0, 1])),
     st.tuples(st.just("fail"), st.sampled_from(range(2 * len(CALLS))), _few),
     st.tuples(st.just("fail"), st.sampled_from([CALLS.index("fdatasync"), 2 * len(CALLS) - 1]), _few),
     st.tuples(st.sampled_from(["skip", "note"]), _few, st.just(0)),
@@ -59,6 +60,8 @@ class Life:
         self.acked: set[int] = set()
         self.stored: set[int] = set()  # acknowledged at any time: what the other end lost since is its loss
         self.over: set[int] = set()
+        self.cameras = 0  # of the same name, one after the other
+        self.noted: set[int] = set()  # acknowledged, and the file says so
         self.disk: Disk | None = None
         self._opened: list[Disk] = []
         self.waiting: list[tuple[Item, Worth]] = []
@@ -175,11 +178,15 @@ class Life:
             self.stored |= self.acked
             self.disk.acked["a"].add(first, last)
 
-    def _resume(self, upto: int, _: int) -> None:
-        """The other end is another one, with less: what is not here any more is declared."""
+    def _resume(self, upto: int, another: int) -> None:
+        """The other end has less, being an old copy of itself, or nothing, being another camera: what is not here any
+        more is declared, apart from what a former camera had."""
         assert self.disk
-        self.acked &= set(range(1, upto + 1))
-        self.disk.acked["a"] = Ranges((s, s) for s in self.acked)
+        told = Ranges((s, s) for s in self.acked if s <= upto and not another)
+        self.cameras += another
+        self.disk.acks.resume("a", told, f"camera-{self.cameras}")
+        self.acked = {s for s in self.acked if s in self.disk.acked["a"]}
+        self.noted &= self.acked
         here = [i.seq for i, _ in self.waiting + self.unsynced]
         self.disk.declare_gone("a", self.seq - 1, here)
 
@@ -191,6 +198,7 @@ class Life:
         with suppress(OSError):
             self.disk.tombstones.save()
             self.disk.acks.save()
+            self.noted = {s for s in self.acked if s in self.disk.acked["a"]}
 
     def _check(self) -> None:
         """What the next start finds."""
@@ -211,6 +219,9 @@ class Life:
         known = Ranges([*gone.all(), *acked.all(), *((s, s) for s in kept)])
         assert known.holes(1, disk.next_seq - 1) == [], "numbers that are nowhere"
         assert disk.shelf.bytes == sum(p.stat().st_size for p in self.card.folder.glob("*.seg"))
+        disk.acks.resume("a", Ranges(), "another")
+        for seq in self.noted:
+            assert seq in disk.acked["a"], f"{seq} was a deleted camera's and would come back"
         self._close()
 
 
@@ -312,7 +323,19 @@ def what_cannot_be_deleted_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Disk, "_delete", forget)
 
 
+def a_camera_is_known_by_its_name_alone(patch: pytest.MonkeyPatch) -> None:
+    resume = Acks.resume
+    patch.setattr(Acks, "resume", lambda self, sink, told, _: resume(self, sink, told, "one"))
+
+
+def former_ones_are_not_kept(patch: pytest.MonkeyPatch) -> None:
+    peer = Acks.peer
+    patch.setattr(Acks, "peer", lambda self, sink: Peer(peer(self, sink).camera_id))
+
+
 BUGS = [
+    a_camera_is_known_by_its_name_alone,
+    former_ones_are_not_kept,
     any_record_counts,
     written_over_before_the_new_name_is_durable,
     what_was_written_again_does_not_count,
