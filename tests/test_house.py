@@ -176,3 +176,11 @@ def test_every_module_says_what_it_is_for() -> None:
         if p.stat().st_size and not ast.get_docstring(ast.parse(p.read_text()))
     ]
     assert not silent
+
+
+def test_no_link_leads_out_of_the_project() -> None:
+    """What is handy on one machine (tools, a data set) is not there on another."""
+    if not (ROOT.parent / ".git").exists():
+        pytest.skip("this is no clone")
+    listed = subprocess.run(("git", "ls-files", "-s"), cwd=ROOT.parent, check=True, capture_output=True, text=True)
+    assert [line for line in listed.stdout.splitlines() if line.startswith("120000")] == []
