@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Scribe:
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-read")  # whoever else reads, uploads go on
 
     async def write(self, half: Half, record: bytes) -> bool:
         """Append the record; returns whether it is durable."""
@@ -61,8 +63,13 @@ class Scribe:
             self._tell([job])
         return await job.done
 
+    async def clip(self, half: Half, camera: str, spool: str) -> Item | None:
+        """What was written to the file, as an item; None: nothing. Raises OSError."""
+        return await self._loop.run_in_executor(self._reader, _clip, half, camera, spool)
+
     def close(self) -> None:
         """Nothing may be on its way any more."""
+        self._reader.shutdown(wait=True)
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()
@@ -112,6 +119,13 @@ class _Job:
             self.well = True
         except OSError as e:
             _break(self.half, e)
+
+
+def _clip(half: Half, camera: str, spool: str) -> Item | None:
+    written = half.read()
+    if written is None or (written.bytes < half.size and not half.broken):
+        log.error("%s: pictures that were stored are damaged", half.path)
+    return written.item(camera, spool) if written else None
 
 
 def _sync(half: Half) -> None:
@@ -287,15 +301,11 @@ class Journal:
     async def _hand_over(self, half: Half) -> Outcome:
         async with self._scribe.together:
             try:
-                written = await asyncio.to_thread(half.read)
+                item = await self._scribe.clip(half, self._camera, self._spool)
             except OSError as e:
                 log.error("%s: pictures cannot be read again: %s", half.path, e)
                 return Outcome.FULL
-            if written is None or (written.bytes < half.size and not half.broken):
-                log.error("%s: pictures that were stored are damaged", half.path)
-            if written is None:
-                return Outcome.STORED
-            return await self._hand(await asyncio.to_thread(written.item, self._camera, self._spool))
+            return Outcome.STORED if item is None else await self._hand(item)
 
 
 async def take_over(path: Path, hand: Callable[[Item], Awaitable[Outcome]]) -> bool:
