@@ -12,13 +12,13 @@ import click
 from agent.commands.common import duration, run_async, server_file, size, store_option
 from agent.errors import AgentError
 
-LEAST_QUOTA, QUOTA_BELOW = 1024 * 1024, 2**60
-
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 def quota_size(text: str) -> int:
     """`500MB`, `5GB`… as bytes, from 1 MiB on."""
+    from agent.server.camera import LEAST_QUOTA, QUOTA_BELOW
+
     size_bytes = size(text)
     if not LEAST_QUOTA <= size_bytes < QUOTA_BELOW:
         raise click.BadParameter(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -12,7 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from agent.dispatch.inner import Factory
 from agent.dispatch.matchers import path_fits
-from agent.dispatch.peek import PROBLEM
+from agent.dispatch.problem import PROBLEM, about
 from agent.dispatch.services import InProcess
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ class HalfCloseHandler(web.RequestHandler):
         """What is no request is told so for programs (RFC 9457), without a copy of it."""
         super().handle_error(request, status, exc, message)
         detail = "a line of the head is too long" if isinstance(exc, LineTooLong) else "malformed request"
-        about = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-        body = about | ({"detail": detail} if status < 500 else {})
+        body = about(status, **({"detail": detail} if status < 500 else {}))
         answer = web.json_response(body, status=status, content_type=PROBLEM)
         answer.force_close()
         return answer

@@ -11,10 +11,10 @@ from typing import Literal
 from agent.dispatch import httphead, proxyline, tlshello
 from agent.dispatch.httphead import BadHead, Head
 from agent.dispatch.matchers import Answer, Http, Matcher, Network, Seen, Silence, in_networks
+from agent.dispatch.problem import PROBLEM, about
 from agent.dispatch.proxyline import Peer
 
 PEEK_CAP_BYTES = 16 * 1024
-PROBLEM = "application/problem+json"
 _NOBODY = Peer()
 
 
@@ -150,9 +150,7 @@ def _nobody(seen: Seen, deadline: bool) -> Decision:
 
 def http_answer(status: int, detail: str = "") -> bytes:
     """A refusal that ends the connection, for programs (RFC 9457)."""
-    about: dict[str, object] = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status}
-    body = json.dumps(about | ({"detail": detail} if detail else {})) + "\n"
-    return http_response(status, body, PROBLEM)
+    return http_response(status, json.dumps(about(status, **({"detail": detail} if detail else {}))) + "\n", PROBLEM)
 
 
 def http_response(status: int, body: str, kind: str) -> bytes:

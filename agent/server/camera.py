@@ -19,6 +19,7 @@ from agent.server.reasons import Command, Reasons
 
 FRESH_NS = 3_000_000_000
 ANSWER_S = 3.0
+LEAST_QUOTA, QUOTA_BELOW = 1024 * 1024, 2**60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class CameraSettings:
 
     ends_ns: Annotated[int, at_least(0), below(2**63)] | None = None
     at_end: Literal["burn", "keep"] = "burn"
-    quota_bytes: Annotated[int, at_least(1024 * 1024), below(2**60)] | None = None
+    quota_bytes: Annotated[int, at_least(LEAST_QUOTA), below(QUOTA_BELOW)] | None = None
     retention_days: Annotated[float, above(0), at_most(36500)] | None = None
     stills_days: Annotated[float, above(0), at_most(36500)] | None = None
     events: Literal["auto", "motion", "pause"] = "auto"
@@ -99,8 +100,8 @@ class Form:
         return self.data
 
 
-async def _nothing() -> None:
-    pass
+async def nothing(*_: object) -> None:
+    """Stands where nobody is asked yet."""
 
 
 class Camera:
@@ -121,7 +122,7 @@ class Camera:
         self.gone = False  # deleted; whoever is still at it leads nowhere
         self.command: Command | None = None  # asks the agent that is connected, if it takes commands
         self.why = Reasons(lambda: self.command)
-        self.remembered: Callable[[], Awaitable[Frame | None]] = _nothing  # the newest picture of the archive
+        self.remembered: Callable[[], Awaitable[Frame | None]] = nothing  # the newest picture of the archive
         self._forms: dict[str, Form] = {}
 
     @property

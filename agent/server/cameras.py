@@ -16,7 +16,7 @@ from agent.clock import Clock
 from agent.errors import UsageError
 from agent.frame import Frame
 from agent.server.archive import NAME, Archive
-from agent.server.camera import Camera, CameraSettings
+from agent.server.camera import Camera, CameraSettings, nothing
 from agent.server.eventlog import last_seen
 from agent.server.hashed import sha
 from agent.server.index import Below, DamagedError, Rows
@@ -55,8 +55,8 @@ class Cameras:
         self._seen: int | None = None
         self._changing = asyncio.Lock()
         self.on_change: Callable[[Camera], object] = lambda camera: None
-        self.on_foreign: Callable[[], Awaitable[None]] = _nothing
-        self.remembered: Callable[[str], Awaitable[Frame | None]] = _none  # a camera's newest picture in the archive
+        self.on_foreign: Callable[[], Awaitable[None]] = nothing
+        self.remembered: Callable[[str], Awaitable[Frame | None]] = nothing  # a camera's newest picture in the archive
 
     async def load(self) -> None:
         """Read the registry; call once before use. Finishes what a crash left of an erasure.
@@ -370,14 +370,6 @@ class Cameras:
     def close_all(self, code: int, reason: str) -> None:
         for name in list(self._closers):
             self._close_sessions(name, code, reason)
-
-
-async def _nothing() -> None:
-    pass
-
-
-async def _none(name: str) -> None:
-    pass
 
 
 def _hashes(row: CameraRow) -> list[bytes]:

@@ -16,6 +16,7 @@ from agent.clock import Clock
 from agent.frame import Codec, Frame, ItemType
 from agent.media import clip
 from agent.server.archive import DAY_NS, Archive
+from agent.server.camera import nothing
 from agent.server.index import Below, From, Index, Match, OneOf, Place, Rows
 from agent.server.index.rows import EventRow, ItemRow
 
@@ -116,10 +117,6 @@ class StoredEvent:
         }
 
 
-async def _at_once() -> None:
-    """Nothing is on its way."""
-
-
 class Catalog:
     """Reads the archive for pages and programs; every answer is bounded.
 
@@ -129,7 +126,7 @@ class Catalog:
     def __init__(self, archive: Archive, clock: Clock) -> None:
         self._archive = archive
         self._clock = clock
-        self.arrived: Callable[[], Awaitable[None]] = _at_once
+        self.arrived: Callable[[], Awaitable[None]] = nothing
 
     @property
     def index(self) -> Index:

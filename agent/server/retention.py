@@ -15,6 +15,7 @@ from agent.frame import ItemType
 from agent.server.archive import DAY_NS, Archive
 from agent.server.camera import Camera
 from agent.server.index import Below, Match, NoneOf, UnavailableError
+from agent.server.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +65,15 @@ class Retention:
 
     async def run(self, every_s: float) -> None:
         """Sweep now and then, for ever."""
-        said = ""
+        trouble = Trouble(log)
         while True:
-            why = ""
             try:
                 if gone := await self.sweep():
                     log.debug("retention: %d items went", gone)
                 await asyncio.to_thread(self._archive.keep_ballast)
+                trouble.over()
             except (OSError, UnavailableError) as e:
-                why = str(e)
-                log.log(logging.DEBUG if why == said else logging.WARNING, "retention in %s: %s", self._archive.root, e)
-            said = why
+                trouble.tell(f"retention in {self._archive.root}: {e}")
             self._archive.full.clear()
             try:
                 async with asyncio.timeout(every_s):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import UsageError
 from agent.server.index import UnavailableError
+from agent.server.trouble import Trouble
 
 if TYPE_CHECKING:
     from agent.clock import Clock
@@ -21,7 +22,7 @@ NOTICE_S = 0.5
 
 async def mind(cameras: Cameras, tls: Tls | None, clock: Clock) -> None:
     """End what is due; take over TLS files that changed. Endless."""
-    trouble = _Trouble()
+    trouble = Trouble(log)
     while True:
         try:
             await cameras.end_due()
@@ -35,7 +36,7 @@ async def mind(cameras: Cameras, tls: Tls | None, clock: Clock) -> None:
 
 async def notice(cameras: Cameras, clock: Clock) -> None:
     """Take over what another process (`virtual add`, `virtual delete`) has changed in the store. Endless."""
-    trouble = _Trouble()
+    trouble = Trouble(log)
     while True:
         try:
             await cameras.refresh()
@@ -43,17 +44,3 @@ async def notice(cameras: Cameras, clock: Clock) -> None:
         except (OSError, UnavailableError) as e:
             trouble.tell(f"the store's index cannot be read now: {e}")
         await clock.sleep(NOTICE_S)
-
-
-class _Trouble:
-    """What lasts is said once, not each second."""
-
-    def __init__(self) -> None:
-        self._said = ""
-
-    def tell(self, text: str) -> None:
-        log.log(logging.DEBUG if text == self._said else logging.WARNING, "%s", text)
-        self._said = text
-
-    def over(self) -> None:
-        self._said = ""

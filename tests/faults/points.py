@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from agent.frame import Codec, Frame, Item, ItemType, Worth
-from agent.media import clip
 from agent.server.archive import Archive
 from agent.server.fsck import check
 from agent.server.index.rows import CameraRow
@@ -35,6 +34,7 @@ from agent.spool.record import BLOCK
 from agent.spool.store import Spool
 from tests.faults import planted
 from tests.faults.oracle import judge
+from tests.server.pictures import kept
 
 QUOTA = SMALL_BYTES + 11 * BLOCK
 ITEMS = 20
@@ -189,10 +189,7 @@ async def check_journal(folder: Path) -> list[str]:
     root = folder / "journal"
     found = check(root)
     wrong += [] if found.ok and not found.waiting and not left_in(root) else [json.dumps(found.as_json())]
-    there: Counter[str] = Counter()
-    for path in (root / "items").rglob("*.clip"):
-        data = path.read_bytes()
-        there.update(hashlib.sha256(data[e.start : e.start + e.length]).hexdigest() for e in clip.entries(data))
+    there = Counter(hashlib.sha256(data).hexdigest() for _, data in kept(root / "items"))
     promised = (folder / "ledger").read_text().split()
     wrong += [f"{digest} is there {there[digest]} times" for digest in promised if there[digest] != 1]
     wrong += [f"{digest} is there twice" for digest in there if there[digest] != 1]

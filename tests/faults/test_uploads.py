@@ -17,11 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.media import clip
 from agent.server.fsck import check
 from agent.server.ingest.journalfile import left_in
 from tests.faults.rig import ROOT, Plug, no_plug
-from tests.server.pictures import jpeg
+from tests.server.pictures import jpeg, kept
 
 SERVER = """
 import asyncio, sys
@@ -71,10 +70,7 @@ class Camera:
 
     def check(self, store: Path) -> list[str]:
         """What is wrong with a store that a server has opened and closed again."""
-        there: Counter[str] = Counter()
-        for path in (store / "items").rglob("*.clip"):
-            data = path.read_bytes()
-            there.update(hashlib.sha256(data[e.start : e.start + e.length]).hexdigest() for e in clip.entries(data))
+        there = Counter(hashlib.sha256(data).hexdigest() for _, data in kept(store / "items"))
         report = check(store)
         wrong = [] if report.ok and not report.waiting else [str(report)]
         wrong += [f"{digest} is lost" for digest in self.answered - set(there)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -54,6 +56,14 @@ def put_event(
 
 def item(camera: str, spool: str, seq: int, payload: bytes, type_: ItemType = ItemType.STILL) -> Item:
     return Item(camera, spool, seq, type_, 0, time.time_ns(), payload, Item.digest(payload))
+
+
+def kept(folder: Path) -> Iterator[tuple[clip.Entry, bytes]]:
+    """Every picture of the clips in and below a folder, straight from the files."""
+    for path in sorted(folder.rglob("*.clip")):
+        data = path.read_bytes()
+        for e in clip.entries(data):
+            yield e, data[e.start : e.start + e.length]
 
 
 async def settled(server: CameraServer) -> None:

@@ -18,7 +18,7 @@ from agent.server.app import CameraServer
 from agent.server.cameras import Keys
 from tests.server.conftest import Start
 from tests.server.people import basic
-from tests.server.pictures import jpeg, settled
+from tests.server.pictures import jpeg, kept, settled
 
 SCAN = parse(jpeg(1))[1]  # where the coded bytes begin
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="NO curl: uploads by it are NOT tested")
@@ -37,11 +37,8 @@ async def curl(*args: str) -> str:
 async def stored(server: CameraServer, camera: str = "porch") -> list[tuple[bytes, int]]:
     """Each stored picture with its flags, oldest first."""
     await settled(server)
-    found = []
-    for path in (server.settings.store_path / "items" / camera).rglob("*.clip"):
-        data = path.read_bytes()
-        found += [(e.wall_ns, data[e.start : e.start + e.length], e.flags) for e in clip.entries(data)]
-    return [(data, flags) for _, data, flags in sorted(found)]
+    found = sorted((e.wall_ns, data, e.flags) for e, data in kept(server.settings.store_path / "items" / camera))
+    return [(data, flags) for _, data, flags in found]
 
 
 async def events(server: CameraServer, http: aiohttp.ClientSession) -> list[dict[str, Any]]:

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
+from agent.dispatch.problem import PROBLEM, about
 from agent.frame import Item, ItemType
 from agent.media.wire import MAX_ITEM_BYTES
 from agent.server.archive import SPOOL, Outcome
@@ -68,11 +68,9 @@ class Refused(Exception):
         self.status, self.code, self.more = status, code, more
 
     def response(self) -> web.Response:
-        about = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status}
-        body = about | {"code": self.code, "detail": str(self)} | self.more
+        body = about(self.status, code=self.code, detail=str(self)) | self.more
         headers = {"Retry-After": str(LATER_S)} if self.status in (429, 503, 507) else {}
-        kind = "application/problem+json"
-        return web.json_response(body, status=self.status, headers=headers, content_type=kind)
+        return web.json_response(body, status=self.status, headers=headers, content_type=PROBLEM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from agent.frame import Frame, Item
 from agent.media import clip
 from agent.server.archive import Archive, Outcome
+from agent.server.batches import waiting
 from agent.server.ingest.journalfile import HEAD, NAMES, Half, parse, remove
 from agent.server.ingest.later import Later
 
@@ -31,7 +32,6 @@ YOUNG_S, YOUNG_CLIP_S, CLIP_S = 2.0, 0.25, 1.0
 """As agents cut their events: short clips while one is young. Its first picture waits for no other."""
 RETRY_S = 1.0
 AT_ONCE = 8
-MAX_JOBS = 64
 
 
 class Scribe:
@@ -76,14 +76,9 @@ class Scribe:
             self._thread = None
 
     def _work(self) -> None:
-        while True:
-            jobs: list[_Job] = []
-            got = self._jobs.get()
-            while got is not None:
-                jobs.append(got)
-                if len(jobs) >= MAX_JOBS or self._jobs.empty():
-                    break
-                got = self._jobs.get()
+        ended = False
+        while not ended:
+            jobs, ended = waiting(self._jobs)
             for job in jobs:
                 job.write()
             for half in {job.half for job in jobs}:
@@ -92,8 +87,6 @@ class Scribe:
                 job.well = job.well and not job.half.broken
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._tell, jobs)
-            if got is None:
-                return
 
     @staticmethod
     def _tell(jobs: Iterable[_Job]) -> None:

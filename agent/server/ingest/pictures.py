@@ -57,7 +57,7 @@ class Pictures:
     """One camera's. `judges` is the pool that decodes; the detector is made with the first picture judged.
 
     Pictures of streams (`stream`) never wait; at most 16 MiB of clips are on their way to the disk, later ones
-    are dropped, counted and declared. Single ones (`upload`) are stored when the call returns.
+    are dropped, counted and declared. Single ones (`upload`) are durable when the call returns.
     """
 
     def __init__(

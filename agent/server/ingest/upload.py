@@ -152,7 +152,7 @@ class _Session:
 
     @property
     def ended(self) -> bool:
-        return self._told.done() and self._told.result() == DELETED
+        return self.told and self._told.result() == DELETED
 
     def _end(self, code: int, reason: str) -> None:
         if not self._told.done():

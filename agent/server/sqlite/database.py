@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.durable import sync_folder
+from agent.server.batches import waiting
 from agent.server.index import DamagedError, Rows, TakenError, UnavailableError, rows
 from agent.server.sqlite.schema import MIGRATIONS
 from agent.server.sqlite.tables import SqliteEvents, SqliteItems, SqliteTable
 
 T = TypeVar("T")
-MAX_JOBS = 64
 MAX_VACUUM_BYTES = 64 * 1024 * 1024
 
 
@@ -73,8 +73,8 @@ class SqliteIndex:
         self._rows, self._read_rows = _tables(self._conn), _tables(self._reads)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="index-read")
         self._writer = threading.Thread(target=self._work, name="index-write", daemon=True)
-        self._writer.start()
         self.commits = 0
+        self._writer.start()
 
     def _connect(self) -> sqlite3.Connection:
         conn = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -137,21 +137,13 @@ class SqliteIndex:
     def _work(self) -> None:
         ended = False
         while not ended:
-            jobs: list[_Job] = []
-            item = self._jobs.get()
-            while item is not None:
-                jobs.append(item)
-                if len(jobs) >= MAX_JOBS or self._jobs.empty():
-                    break
-                item = self._jobs.get()
-            ended = item is None
+            jobs, ended = waiting(self._jobs)
             if together := [job for job in jobs if not job.alone]:
                 self._commit(together)
             if lone := [job for job in jobs if job.alone]:
                 self._run_alone(lone)
-            if jobs:
-                for job in jobs:
-                    job.deliver()
+            for job in jobs:
+                job.deliver()
 
     def _commit(self, jobs: list[_Job]) -> None:
         self._rows.dirs.clear()

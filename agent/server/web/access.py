@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from agent.dispatch.listen import is_loopback, lan_address
+from agent.dispatch.problem import PROBLEM, about
 from agent.server.accounts import GUEST, MEMBER, OWNER, Who
 from agent.server.index import DamagedError, UnavailableError
 from agent.server.web.openapi import Op
@@ -246,10 +247,10 @@ def problem(
     status: int, title: str, detail: str, headers: dict[str, str], errors: list[dict[str, str]] | None = None
 ) -> web.Response:
     """An error for programs (RFC 9457)."""
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body = about(status, title=title, detail=detail)
     if errors:
         body["errors"] = errors
-    return web.json_response(body, status=status, headers=headers, content_type="application/problem+json")
+    return web.json_response(body, status=status, headers=headers, content_type=PROBLEM)
 
 
 def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..., Awaitable[web.StreamResponse]]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agent.dispatch.problem import PROBLEM
 from agent.schema.describe import describe as describe_type
 
 BINARY: dict[str, Any] = {"type": "string", "contentMediaType": "application/octet-stream"}
 PARAMETER = re.compile(r"\{(\w+)(?::((?:[^{}]|\{[^{}]*\})*))?\}")
-PROBLEM = "#/components/schemas/Problem"
+PROBLEM_SCHEMA = "#/components/schemas/Problem"
 _PROBLEM = {
     "type": "object",
     "required": ["title", "status"],
@@ -151,5 +152,5 @@ def _responses(op: Op, schemas: dict[str, Any], access: str, path: str) -> dict[
         codes |= {400, 413}
     if op.query:
         codes.add(400)
-    problem = {"application/problem+json": {"schema": {"$ref": PROBLEM}}}
+    problem = {PROBLEM: {"schema": {"$ref": PROBLEM_SCHEMA}}}
     return answers | {str(c): {"description": "Problem", "content": problem} for c in sorted(codes)}
