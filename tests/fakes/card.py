@@ -59,6 +59,10 @@ class _File:
         """Linux takes the blocks for clean after an error: no later sync writes them."""
         self._dirty.clear()
 
+    def anew(self) -> None:
+        """Who opens it next empties it first: no block that was in doubt is left."""
+        self.blocks, self.sizes, self.now = [], {0}, b""
+
     def left(self, rng: random.Random) -> bytes:
         size = rng.choice(sorted(self.sizes))
         return b"".join(rng.choice(sorted(options)) for options in self.blocks).ljust(size, b"\0")[:size]
@@ -70,7 +74,6 @@ class Card:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.cut_at = -1
-        self.failures = 0
         self.renamed: list[str] = []
         self._names: dict[str, _File] = {}
         self._history: list[dict[str, _File]] = [{}]
@@ -123,9 +126,9 @@ class Card:
         self._failing[call] = nth - 1, error
         if nth:
             return False
-        self.failures += 1
         if call in ("fsync", "fdatasync") and path.name in self._names:
-            self._names[path.name].failed()
+            file = self._names[path.name]
+            file.anew() if path.suffix == ".tmp" else file.failed()
         return True
 
     def _path(self, what: Any) -> Path | None:
