@@ -72,7 +72,7 @@ class Arrival:
     __slots__ = (
         "abort", "accepted_s", "again", "client", "decide_s", "decision", "eof", "expected", "head", "in_bytes",
         "inside", "keeper", "listener", "looked", "out_bytes", "outcome", "peeked", "peer", "requests", "retry",
-        "service", "sock", "table", "timer", "wakes", "watched",
+        "service", "sock", "spare", "table", "timer", "wakes", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: Peer, listener: str, keeper: Keeper, table: Table) -> None:
@@ -88,7 +88,7 @@ class Arrival:
         self.head = b""
         self.eof = False
         self.again = False
-        self.expected = self.inside = False
+        self.expected = self.inside = self.spare = False
         self.requests = 1
         self.outcome = End.DONE
         self.in_bytes: int | None = 0

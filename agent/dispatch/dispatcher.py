@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.dispatch import httphead, listen
 from agent.dispatch.arrival import Arrival, Service
+from agent.dispatch.browsers import Browsers
 from agent.dispatch.claims import Claims
 from agent.dispatch.flow import COPY_BYTES
 from agent.dispatch.inner import Inner
@@ -50,12 +51,13 @@ class Dispatcher:
         self.loop = asyncio.get_running_loop()
         self.counts = Counts()
         self.claims = Claims(self.loop)
+        self.browsers = Browsers(self.loop)
         self.limits = limits = limits or Limits()
         self.pipes = Pipes()
         self.buffer = memoryview(bytearray(COPY_BYTES))
         self._table = make_table(routes, services, proxy_from)
         self._on_record = on_record
-        self._sniffer = Sniffer(self.loop, limits, self._decided, self._dropped, self.claims)
+        self._sniffer = Sniffer(self.loop, limits, self._decided, self._dropped, self.claims, self.browsers)
         self._lingering = Lingering(self.loop, limits)
         self._listeners: list[Listener] = []
         self._active: dict[Arrival, None] = {}

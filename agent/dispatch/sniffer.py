@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from agent.dispatch import httphead, peek
 from agent.dispatch.arrival import Arrival, has_ended
+from agent.dispatch.browsers import Browsers
 from agent.dispatch.claims import Claims
 from agent.dispatch.limits import Limits
 from agent.dispatch.peek import Decision
@@ -21,7 +22,9 @@ _RETRY_S = 0.02
 class Sniffer:
     """Waits for first bytes, within bounds, and calls `decided` once for each connection (or `dropped`).
 
-    A connection from an address that `claims` expected at its accept is claimed instead, unless it speaks HTTP.
+    A connection from an address that `claims` expected at its accept is claimed instead, unless it speaks HTTP. One that
+    was made while a browser there asked for something is that one's: no service may speak first on it, and it goes
+    when the deadline comes.
     """
 
     def __init__(
@@ -31,12 +34,14 @@ class Sniffer:
         decided: Callable[[Arrival, Decision], None],
         dropped: Callable[[Arrival, End], None],
         claims: Claims,
+        browsers: Browsers,
     ) -> None:
         self._loop = loop
         self.limits = limits
         self._decided = decided
         self._dropped = dropped
         self._claims = claims
+        self._browsers = browsers
         self._waiting: dict[str, dict[Arrival, None]] = {}
         self._number = 0
 
@@ -153,11 +158,12 @@ class Sniffer:
             arrival.timer = self._loop.call_at(due, self._silent, arrival)
         else:
             arrival.timer = self._loop.call_at(arrival.accepted_s + limits.sniff_deadline_s, self._late, arrival)
-        if arrival.expected or not early:
+            arrival.spare = self._browsers.since(arrival.peer.host, arrival.accepted_s - limits.silence_s)
+        if arrival.expected or not (early or arrival.spare):
             self._judge(arrival, self._now(arrival), False, silent=not early or arrival.expected)
 
     def _late(self, arrival: Arrival) -> None:
-        if arrival.again and not arrival.peeked:
+        if (arrival.again or arrival.spare) and not arrival.peeked:
             return self._drop(arrival, End.IDLE)
         self._judge(arrival, self._now(arrival), False, deadline=True)
 

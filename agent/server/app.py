@@ -33,7 +33,7 @@ from agent.server.ingest.websocket import Uplink
 from agent.server.lock import StoreLock, left_as_found
 from agent.server.news import News
 from agent.server.notify.courier import Courier, enqueue
-from agent.server.port import Port
+from agent.server.port import Port, noting_browsers
 from agent.server.retention import Limits, Retention
 from agent.server.settings import ServerSettings
 from agent.server.shares import Shares
@@ -290,7 +290,10 @@ class CameraServer:
         self._live = Live(self._cameras, clock, rules, pages.session)
         self._streams = Streams(self._cameras, rules)
         names = Names(public, self.settings.host)
-        app = web.Application(middlewares=[front(names, pages.message)], client_max_size=MAX_BODY_BYTES)
+        app = web.Application(
+            middlewares=[noting_browsers(lambda: self._port), front(names, pages.message)],
+            client_max_size=MAX_BODY_BYTES,
+        )
         app.on_response_prepare.append(add_headers)
         self.routes = Routes(app, rules)
         api = Api(self._cameras, self._accounts, catalog, clock, self._notes, cookie)

@@ -7,14 +7,14 @@ import json
 import logging
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
 
 from aiohttp import web
 
 from agent.dispatch.arrival import Service
 from agent.dispatch.dispatcher import Dispatcher
-from agent.dispatch.http import http_service
+from agent.dispatch.http import Handler, http_service
 from agent.dispatch.limits import Limits
 from agent.dispatch.listen import Listener, tcp
 from agent.dispatch.matchers import Answer, Custom, Http, Seen, Silence, Tls
@@ -27,6 +27,7 @@ from agent.server.ingest.ftpdata import Claimed
 log = logging.getLogger(__name__)
 
 LOGIN = b"USER "
+BROWSER = "Mozilla/"  # as all of them begin, and no program that uploads pictures
 SECRET_PATH = re.compile(r"(/(?:s|j|setup|invite)/)[^\s'\"]+")
 
 
@@ -73,6 +74,10 @@ class Port:
         """FTP's next data connection from this address comes in here. Raises OSError when too many are expected."""
         return Claimed(self._dispatcher.claims, peer, self.number)
 
+    def browser_at(self, host: str) -> None:
+        """A browser's request came from there: what else it connects is not FTP's."""
+        self._dispatcher.browsers.seen(host)
+
     def deaf(self) -> None:
         """Accept no more; what is connected stays."""
         while self._listeners:
@@ -86,6 +91,19 @@ class Port:
     def metrics(self) -> Iterator[str]:
         """Counters of connections in Prometheus' text format."""
         yield from self._dispatcher.counts.lines()
+
+
+def noting_browsers(port: Callable[[], Port | None]) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """The middleware that tells the port of them."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        here = port()
+        if here is not None and request.remote and BROWSER in request.headers.get("User-Agent", ""):
+            here.browser_at(request.remote)
+        return await handler(request)
+
+    return middleware
 
 
 def _logs_in(seen: Seen) -> Answer:

@@ -8,6 +8,7 @@ import io
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -81,6 +82,26 @@ async def test_uploads_and_pages_from_one_address_do_not_mix(ftp: Ftp) -> None:
     answers = await asyncio.gather(*jobs, *(look() for _ in range(20)))
     assert [a[:3] if isinstance(a, str) else a for a in answers] == ["226"] * 15 + [200] * 20
     assert sorted(d for d, _ in await ftp.stored()) == sorted(pictures)
+
+
+async def test_what_a_browser_connects_ahead_is_not_greeted(ftp: Ftp) -> None:
+    """It would take the greeting for the answer to its next request."""
+
+    def work() -> tuple[bytes, bytes]:
+        ahead = socket.create_connection(("127.0.0.1", ftp.port), timeout=5)
+        camera = socket.create_connection(("127.0.0.1", ftp.port), timeout=5, source_address=("127.0.0.2", 0))
+        with ahead, camera:
+            asked = f"GET /login HTTP/1.1\r\nHost: 127.0.0.1:{ftp.port}\r\nUser-Agent: Mozilla/5.0\r\n"
+            with socket.create_connection(("127.0.0.1", ftp.port), timeout=5) as browser:
+                browser.sendall(asked.encode() + b"\r\n")
+                assert browser.recv(1000).startswith(b"HTTP/1.1 200")
+            greeting = camera.recv(1000)
+            time.sleep(0.1)
+            ahead.sendall(asked.encode() + b"Connection: close\r\n\r\n")
+            return greeting, ahead.recv(1000)
+
+    greeting, answer = await asyncio.to_thread(work)
+    assert greeting[:4] == b"220 " and answer.startswith(b"HTTP/1.1 200")
 
 
 async def test_a_page_asked_for_while_data_is_expected_is_a_page(ftp: Ftp) -> None:
