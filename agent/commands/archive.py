@@ -58,4 +58,5 @@ def rebuild(path: Path | None, store: str | None) -> None:
 
     done = run_async(make(hosted.settings_of(path, store).store_path))
     click.echo(f"{done.items} items of {done.cameras} cameras; {done.skipped} files skipped")
+    click.echo("accounts, links and settings of cameras (--ends, --quota) are gone with the lost one")
     click.echo("agents need new tokens: camera-agent virtual keys NAME")

@@ -22,9 +22,9 @@ _RETRY_S = 0.02
 class Sniffer:
     """Waits for first bytes, within bounds, and calls `decided` once for each connection (or `dropped`).
 
-    A connection from an address that `claims` expected at its accept is claimed instead, unless it speaks HTTP. One that
-    was made while a browser there asked for something is that one's: no service may speak first on it, and it goes
-    when the deadline comes.
+    A connection from an address that `claims` expected at its accept is claimed instead, unless it speaks HTTP.
+    One that was made while a browser there asked for something is the browser's: no service may speak first on it, and
+    it goes when the deadline comes.
     """
 
     def __init__(

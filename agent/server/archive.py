@@ -136,10 +136,6 @@ class Archive:
             if GOING not in path.name:
                 path.unlink(missing_ok=True)
 
-    def has_files(self) -> bool:
-        """Whether there is a camera's folder."""
-        return any(map(NAME.match, os.listdir(self.root / "items")))
-
     def room_bytes(self) -> int:
         """How much more may be stored before something must go."""
         return max(0, shutil.disk_usage(self.root).free - self.min_free_bytes)
@@ -335,6 +331,17 @@ class Archive:
         """Delete everything of a camera for which a row of `erasing` says so (`agent.server.erasure`)."""
         if NAME.match(camera):
             await self._erasure.erase(camera)
+
+
+def knows_nothing(rows: Rows) -> bool:
+    """Whether it is an index that no server has used, and that has no camera."""
+    return rows.facts.get(key="salt") is None and rows.cameras.count() == 0
+
+
+def refuse_blank(rows: Rows, root: Path) -> None:
+    """Raise DamagedError for a new index beside recordings: it would know nothing of them, and of nobody."""
+    if knows_nothing(rows) and any(NAME.match(path.name) for path in (root / "items").glob("*")):
+        raise DamagedError("it is empty, and there are recordings")
 
 
 def unusable(root: Path, e: UnavailableError) -> UsageError:

@@ -15,11 +15,11 @@ from typing import Any
 from agent.clock import Clock
 from agent.errors import UsageError
 from agent.frame import Frame
-from agent.server.archive import NAME, Archive
+from agent.server.archive import NAME, Archive, refuse_blank
 from agent.server.camera import Camera, CameraSettings, nothing
 from agent.server.eventlog import last_seen
 from agent.server.hashed import sha
-from agent.server.index import Below, DamagedError, Rows
+from agent.server.index import Below, Rows
 from agent.server.index.rows import CameraRow, Erasing, Fact, Gone
 from agent.server.keys import Keys, letters, new_id, new_keys
 from agent.server.news import News
@@ -61,13 +61,12 @@ class Cameras:
     async def load(self) -> None:
         """Read the registry; call once before use. Finishes what a crash left of an erasure.
 
-        Raises DamagedError for a new index beside recordings: it would know nothing of them, and of nobody.
+        Raises DamagedError for a new index beside recordings.
         """
 
         def run(rows: Rows) -> tuple[list[tuple[CameraRow, tuple[int, int]]], list[Gone], list[Erasing], bytes]:
             if (salt := rows.facts.get(key="salt")) is None:
-                if rows.cameras.count() == 0 and self._archive.has_files():
-                    raise DamagedError("it is empty, and there are recordings")
+                refuse_blank(rows, self._archive.root)
                 salt = rows.facts.add(Fact("salt", secrets.token_bytes(16)))
             there = [(row, last_seen(rows, row.name)) for row in rows.cameras.find()]
             return there, rows.gone.find(), rows.erasing.find(), salt.value

@@ -13,7 +13,7 @@ from agent.errors import UsageError
 from agent.exits import NO_CAMERA
 from agent.frame import ItemType
 from agent.server import ledger, past, sqlite
-from agent.server.archive import ITEMS_PER_DIR, SUFFIX, Key, unusable
+from agent.server.archive import ITEMS_PER_DIR, SUFFIX, Key, refuse_blank, unusable
 from agent.server.index import Below, From, Rows, UnavailableError
 from agent.server.ingest.journalfile import left_in, parse
 
@@ -73,6 +73,7 @@ def check(store: Path, ledgers: tuple[Path, ...] = ()) -> Report:
         raise UsageError(said, NO_CAMERA)
     try:
         with sqlite.snapshot(store) as rows:
+            refuse_blank(rows, store)
             digests, torn = _check_rows(rows, store, report)
             _check_promises(rows, promised, digests, report)
             _check_answers(rows, promised, digests, report)

@@ -11,9 +11,9 @@ from agent.errors import UsageError
 from agent.exits import CANNOT_WRITE
 from agent.frame import Item, ItemType
 from agent.server import ledger, sqlite
-from agent.server.archive import NAME, SPOOL, SUFFIX, Archive, unusable
+from agent.server.archive import INCOMING, NAME, SPOOL, SUFFIX, Archive, knows_nothing, unusable
 from agent.server.digest import Contents, inspect, number
-from agent.server.index import Rows, UnavailableError
+from agent.server.index import Index, Rows, UnavailableError
 from agent.server.index.rows import CameraRow
 from agent.server.lock import StoreLock
 
@@ -32,19 +32,42 @@ class Rebuilt:
 
 
 async def rebuild(store: Path) -> Rebuilt:
-    """Make `index.db` of the files; raises UsageError where one is there already, or a server runs (73).
+    """Make `index.db` of the files; raises UsageError where one is there that knows anything, or a server runs.
 
-    What only the index knew is gone: tokens (`virtual keys` gives new ones), accounts, what was declared given up.
-    The event of a clip is that whose record was the last one opened before it. Digests are those of the files as
-    they are now.
+    It is made among what is on its way in, and comes to its place whole: one that was cut short is none.
+    What only the index knew is gone: tokens (`virtual keys` gives new ones), accounts, settings, what was declared
+    given up. The event of a clip is that whose record was the last one opened before it. Digests are those of the files
+    as they are now.
     """
     if not (store / "items").is_dir():
         raise UsageError(f"{store} has no items", CANNOT_WRITE)
     lock = StoreLock(store)
-    if sqlite.there(store):  # not said while a server runs: nobody shall move that one's index away
+    try:
+        if sqlite.there(store) and not _blank(store):  # not said while a server runs: that one's shall not be moved
+            raise UsageError(f"{store} has an index; move index.db* away to have it made anew", CANNOT_WRITE)
+        done = await _make(store)
+        sqlite.move(store / INCOMING, store)
+        return done
+    finally:
         lock.close()
-        raise UsageError(f"{store} has an index; move index.db* away to have it made anew", CANNOT_WRITE)
-    archive = Archive(store)
+
+
+def _blank(store: Path) -> bool:
+    """Whether the index is one that a server made beside the recordings when it found none, and did not use."""
+    try:
+        with sqlite.snapshot(store) as rows:
+            return knows_nothing(rows)
+    except UnavailableError:
+        return False
+
+
+def _beside(root: Path, *, durable: bool = True) -> Index:
+    return sqlite.open_index(root / INCOMING, durable=durable)
+
+
+async def _make(store: Path) -> Rebuilt:
+    sqlite.remove(store / INCOMING)  # of one that was cut short
+    archive = Archive(store, open_index=_beside)
     try:
         cameras = sorted(p for p in (store / "items").iterdir() if p.is_dir() and NAME.match(p.name))
         items = skipped = 0
@@ -58,7 +81,6 @@ async def rebuild(store: Path) -> Rebuilt:
         raise unusable(store, e) from None
     finally:
         await archive.close()
-        lock.close()
 
 
 def _enter_camera(rows: Rows, name: str) -> None:

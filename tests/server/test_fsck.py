@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -18,7 +19,7 @@ from agent.cli import main
 from agent.errors import UsageError
 from agent.frame import Item
 from agent.outbox import MemoryOutbox
-from agent.server.app import CameraServer
+from agent.server.app import CameraServer, ServerSettings
 from agent.server.archive import Archive, Outcome
 from agent.server.fsck import Report, _holes, check
 from agent.server.lock import StoreLock
@@ -261,6 +262,30 @@ async def test_an_index_is_made_anew_from_the_files(store: Store) -> None:
         assert await again.ingest(store.items[0]) is Outcome.DUPLICATE, "the numbers are known again"
     finally:
         await again.close()
+
+
+async def test_what_a_server_made_beside_the_recordings_gives_way(store: Store) -> None:
+    """It says that the index is lost; doing as it says needs no more than that. Nor does a check find all well."""
+    await store.archive.close()
+    (store.root / "index.db").write_bytes(b"")
+    with pytest.raises(UsageError, match="archive rebuild"):
+        await CameraServer(ServerSettings(port=0, store=str(store.root))).start()
+    with pytest.raises(UsageError, match="it is empty, and there are recordings"):
+        store.check()
+    assert (await rebuild(store.root)).items == 11 and store.check().ok
+
+
+async def test_an_index_whose_making_was_cut_short_is_none(store: Store) -> None:
+    await store.archive.close()
+    (store.root / "index.db").unlink()
+    making = asyncio.create_task(rebuild(store.root))
+    while not list(store.root.rglob("index.db")):
+        await asyncio.sleep(0)
+    making.cancel()
+    await asyncio.gather(making, return_exceptions=True)
+    assert not (store.root / "index.db").exists()
+    assert (await rebuild(store.root)).items == 11 and store.check().ok
+    assert not list((store.root / "incoming").iterdir())
 
 
 async def test_a_store_in_use_is_not_rebuilt(start: Start) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.durable import sync_folder
 from agent.server.index import Rows
 from agent.server.sqlite.database import SqliteIndex, read_only
 
-__all__ = ["FILE", "SqliteIndex", "open_index", "snapshot", "there"]
+__all__ = ["FILE", "SqliteIndex", "move", "open_index", "remove", "snapshot", "there"]
 
 FILE = "index.db"
 
@@ -25,6 +26,19 @@ def there(root: Path) -> bool:
 def open_index(root: Path, *, durable: bool = True) -> SqliteIndex:
     """Open or make the index; raises UnavailableError."""
     return SqliteIndex(root / FILE, durable=durable)
+
+
+def remove(root: Path) -> None:
+    """No index is in this folder any more, nor a log of one."""
+    for path in root.glob(FILE + "*"):
+        path.unlink()
+
+
+def move(where: Path, root: Path) -> None:
+    """The index of a folder, which nobody has open, becomes the store's, at once and for certain."""
+    remove(root)
+    (where / FILE).replace(root / FILE)
+    sync_folder(root)
 
 
 @contextmanager
