@@ -119,6 +119,11 @@ class Hub:
         self.group = [frame]
         self._group_bytes = len(frame.data)
 
+    def clear(self) -> None:
+        """Keep no picture."""
+        self.newest = self.latest = None
+        self.group = []
+
     def _extend(self, frame: Frame) -> None:
         self._group_bytes += len(frame.data)
         fits = len(self.group) < MAX_GROUP_FRAMES and self._group_bytes <= MAX_GROUP_BYTES

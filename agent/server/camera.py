@@ -129,6 +129,12 @@ class Camera:
     def connected(self) -> bool:
         return self.sessions > 0
 
+    def delete(self) -> None:
+        """It is no more. Its pictures go now, not when somebody else lets go of the last that leads to them."""
+        self.gone = True
+        self.hub.clear()
+        self._forms.clear()
+
     def ended(self, now_ns: int) -> bool:
         """Its time is over; with `keep` its recordings are still there."""
         return self.settings.ends_ns is not None and self.settings.ends_ns <= now_ns

@@ -19,7 +19,7 @@ from agent.server.archive import NAME, Archive, refuse_blank
 from agent.server.camera import Camera, CameraSettings, nothing
 from agent.server.eventlog import last_seen
 from agent.server.hashed import sha
-from agent.server.index import Below, Rows
+from agent.server.index import Below, From, Rows
 from agent.server.index.rows import CameraRow, Erasing, Fact, Gone
 from agent.server.keys import Keys, letters, new_id, new_keys
 from agent.server.news import News
@@ -29,6 +29,7 @@ __all__ = ["Camera", "CameraSettings", "Cameras", "Keys"]
 log = logging.getLogger(__name__)
 
 GONE_NS = 30 * 86_400_000_000_000
+TIDY_NS = 3_600_000_000_000
 MAX_CAMERAS = 20_000
 REVOKED, DELETED = 4401, 4410
 
@@ -47,12 +48,12 @@ class Cameras:
         self._cameras: dict[str, Camera] = {}
         self._rows: dict[str, CameraRow] = {}
         self._logins: dict[str, str] = {}
-        self._gone: dict[bytes, int] = {}  # when, the oldest first
         self._salt = b""
         self._closers: dict[str, set[Close]] = {}
         self._unerased: set[str] = set()  # deleted, and something of them may be left
         self._erasures: dict[str, asyncio.Task[None]] = {}
         self._seen: int | None = None
+        self._tidied_ns = 0
         self._changing = asyncio.Lock()
         self.on_change: Callable[[Camera], object] = lambda camera: None
         self.on_foreign: Callable[[], Awaitable[None]] = nothing
@@ -64,18 +65,17 @@ class Cameras:
         Raises DamagedError for a new index beside recordings.
         """
 
-        def run(rows: Rows) -> tuple[list[tuple[CameraRow, tuple[int, int]]], list[Gone], list[Erasing], bytes]:
+        def run(rows: Rows) -> tuple[list[tuple[CameraRow, tuple[int, int]]], list[Erasing], bytes]:
             if (salt := rows.facts.get(key="salt")) is None:
                 refuse_blank(rows, self._archive.root)
                 salt = rows.facts.add(Fact("salt", secrets.token_bytes(16)))
             there = [(row, last_seen(rows, row.name)) for row in rows.cameras.find()]
-            return there, rows.gone.find(), rows.erasing.find(), salt.value
+            return there, rows.erasing.find(), salt.value
 
-        there, gone, erasing, self._salt = await self._archive.index.write(run)
+        there, erasing, self._salt = await self._archive.index.write(run)
         for row, (since_ns, frame_ns) in there:
             camera = self._take(row)
             camera.since_ns, camera.last_frame_ns = since_ns, frame_ns
-        self._remember_gone(gone)
         self._unerased = {left.camera for left in erasing}
         await self._archive.finish_erasures()
         await self.end_due()
@@ -209,7 +209,6 @@ class Cameras:
                 return
             self._archive.ballast.drop_if_full()  # what makes room needs some first
             await self._archive.index.write(lambda rows: self._forget(rows, row, erase=True))
-            self._gone |= dict.fromkeys(self._tombstones(row), self._clock.wall_ns())
             self._unerased.add(name)
             self._drop(name)
 
@@ -245,9 +244,9 @@ class Cameras:
         Begins to erase also what is left of others.
         """
         now = self._clock.wall_ns()
-        if next(iter(self._gone.values()), now) < now - GONE_NS:
+        if abs(now - self._tidied_ns) >= TIDY_NS:
             await self._archive.index.write(lambda rows: rows.gone.remove(at_ns=Below(now - GONE_NS)))
-            self._gone = {hash_: at for hash_, at in self._gone.items() if at >= now - GONE_NS}
+            self._tidied_ns = now
         for camera in [c for c in self._cameras.values() if c.ended(now)]:
             if camera.settings.at_end == "burn":
                 await self._dismiss(camera.name)
@@ -257,14 +256,10 @@ class Cameras:
                 if row is None or (row.password_hash is None and row.token_hash is None):
                     continue
                 await self._archive.index.write(partial(self._forget, row=row, erase=False))
-                self._gone |= dict.fromkeys(self._tombstones(row), now)
                 self._close_sessions(camera.name, DELETED, "camera ended")
                 self._adopt(_keyless(row))
         for name in self._unerased:
             self._erasing(name)
-
-    def _remember_gone(self, gone: list[Gone]) -> None:
-        self._gone = {g.hash: g.at_ns for g in sorted(gone, key=lambda g: g.at_ns)}
 
     def _tombstones(self, row: CameraRow) -> list[bytes]:
         return [self._salted(h) for h in _hashes(row)]
@@ -282,7 +277,7 @@ class Cameras:
 
     def _drop(self, name: str) -> None:
         camera = self._cameras.pop(name)
-        camera.gone = True
+        camera.delete()
         self._logins.pop(self._rows.pop(name).login, None)
         self._close_sessions(name, DELETED, "camera deleted")
         self._news.tell("camera", {"name": name, "state": "deleted"})
@@ -297,10 +292,7 @@ class Cameras:
             version = await self._archive.index.foreign_version()
             if version == self._seen:
                 return
-            known, gone, erasing = await self._archive.index.read(
-                lambda rows: (rows.cameras.find(), rows.gone.find(), rows.erasing.find())
-            )
-            self._remember_gone(gone)
+            known, erasing = await self._archive.index.read(lambda rows: (rows.cameras.find(), rows.erasing.find()))
             self._unerased |= {left.camera for left in erasing}
             there = {row.name: row for row in known}
             for name, known_row in list(self._rows.items()):
@@ -315,22 +307,32 @@ class Cameras:
     def _salted(self, token_hash: bytes) -> bytes:
         return hashlib.sha256(self._salt + token_hash).digest()
 
-    def check(self, name: str, token: str) -> int:
+    async def check(self, name: str, token: str) -> int:
         """The HTTP status for an upload to `name` with this token or password: 200, 401, 404 or 410.
 
         404 is for who has another camera's: strangers are not told which cameras there are, nor is a neighbour.
+        Who is not known is looked for in the index, which may raise. Another process may have made the camera, and
+        deleted cameras' keys are only there: they would be all that grows with the cameras that come and go.
         """
         given = sha(token)
-        if self._salted(given) in self._gone:
-            return 410
-        if (row := self._rows.get(name)) is not None and any(hmac.compare_digest(h, given) for h in _hashes(row)):
+        if self._opens(name, given):
             return 200
+        await self.refresh()
+        if self._opens(name, given):
+            return 200
+        key, since = self._salted(given), From(self._clock.wall_ns() - GONE_NS)
+        if await self._archive.index.read(lambda rows: rows.gone.count(hash=key, at_ns=since)):
+            return 410
         return 404 if any(given in _hashes(other) for other in self._rows.values()) else 401
+
+    def _opens(self, name: str, given: bytes) -> bool:
+        row = self._rows.get(name)
+        return row is not None and any(hmac.compare_digest(h, given) for h in _hashes(row))
 
     def login(self, login: str, password: str) -> Camera | None:
         """The camera that this upload login is for; None when it is wrong or its camera is deleted."""
         name = self._logins.get(login) or (login if login in self._cameras else "")
-        return self._cameras[name] if name and self.check(name, password) == 200 else None
+        return self._cameras[name] if name and self._opens(name, sha(password)) else None
 
     def remember(self, camera: Camera, close: Close) -> None:
         """`close(code, reason)` will be called when whatever has to do with the camera must end."""

@@ -79,7 +79,7 @@ async def test_a_camera_of_the_same_name_begins_after_the_erasure_and_is_left_al
         await who.ask("GET", f"/api/v1/cameras/{NAME}")
     await server.close()
     again = await start()
-    assert again._cameras.check(NAME, made["token"]) == 200
+    assert await again._cameras.check(NAME, made["token"]) == 200
     assert len(list((again.settings.store_path / "items" / NAME).rglob("*.clip"))) == 1
 
 

@@ -87,11 +87,11 @@ async def test_a_pairing_code_outlasts_a_full_disk(start: Start, small_disk: Pat
     said = await command(*pair)
     assert said.process.returncode == 73 and "no space left on device" in said.text()
     assert [p.name for p in small_disk.iterdir()] == ["others"]
-    assert server._cameras.check("porch", keys.token) == 200, "nothing was changed"
+    assert await server._cameras.check("porch", keys.token) == 200, "nothing was changed"
     (small_disk / "others").unlink()
     said = await command(*pair)
     assert said.process.returncode == 0, said.text()
-    assert server._cameras.check("porch", (small_disk / "porch.token").read_text().strip()) == 200
+    assert await server._cameras.check("porch", (small_disk / "porch.token").read_text().strip()) == 200
 
 
 def still(seq: int, size: int = 100_000) -> Item:

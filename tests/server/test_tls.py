@@ -76,7 +76,7 @@ async def test_a_pairing_that_fails_does_not_use_the_code_up(
         assert said.process.returncode == 73 and said.text().startswith(f"camera-agent: {place}: ")
     assert (tmp_path / "pipe").is_fifo(), "what is no file is not made one"
     said = await command("pair", there, "--token-file", str(token), env=trusted)
-    assert said.process.returncode == 0 and server._cameras.check("porch", token.read_text().strip()) == 200
+    assert said.process.returncode == 0 and await server._cameras.check("porch", token.read_text().strip()) == 200
     assert [p.name for p in tmp_path.iterdir() if "token" in p.name] == ["porch.token"]
 
 
@@ -209,7 +209,7 @@ async def test_an_agent_knows_a_server_that_nobody_certifies_by_its_key(
     assert lost.process.returncode == UNREACHABLE and "has another key" in lost.text()
     said = await command(*pair, *at)
     assert said.process.returncode == 0, said.text()
-    assert server._cameras.check("porch", (tmp_path / "porch.token").read_text().strip()) == 200
+    assert await server._cameras.check("porch", (tmp_path / "porch.token").read_text().strip()) == 200
     sink = yaml.safe_load(said.text().partition("\n\n")[2])["sinks"][0]
     assert sink["url"] == f"wss://127.0.0.1:{server.port}#{pair[1].partition('#')[2]}"
 

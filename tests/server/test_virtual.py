@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ftplib
+import gc
+import io
 import json
 import re
 import shutil
 import socket
 import time
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -23,7 +28,7 @@ from agent.server.camera import CameraSettings
 from tests.e2e.product import COMMAND, command
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
-from tests.server.people import basic, owner, person
+from tests.server.people import Person, basic, owner, person
 from tests.server.pictures import item, jpeg
 
 NAME = "velvet-otter"
@@ -77,7 +82,7 @@ async def test_each_paired_camera_gets_a_file_of_its_own(start: Start, tmp_path:
             assert f"token_file: {files}/{{camera}}.token" in said.text()
     assert {p.name for p in files.iterdir()} == {"porch.token", "yard.token"}
     for name in ("porch", "yard"):
-        assert server._cameras.check(name, (files / f"{name}.token").read_text().strip()) == 200
+        assert await server._cameras.check(name, (files / f"{name}.token").read_text().strip()) == 200
 
     async def answers(request: web.Request) -> web.Response:
         return web.json_response({"name": "../out", "token": "x"})
@@ -153,8 +158,8 @@ async def test_a_camera_ends_although_the_server_was_down(start: Start) -> None:
     await server.close()
     later = await start(clock=FutureClock())
     assert {c.name for c in later._cameras.all()} == {"attic", "hall", "yard"}
-    assert later._cameras.check("yard", yard.token) == 410
-    assert later._cameras.check("hall", made["token"]) == 200
+    assert await later._cameras.check("yard", yard.token) == 410
+    assert await later._cameras.check("hall", made["token"]) == 200
     assert list((later.settings.store_path / "items" / "yard").rglob("*.clip"))
 
 
@@ -280,6 +285,60 @@ def test_a_camera_pull_address_shows_no_password() -> None:
     assert CameraSettings.loads(settings.dumps()) == settings
 
 
+def held() -> Counter[str]:
+    """The server's objects by kind, and how many things are in their collections."""
+    gc.collect()
+    found: Counter[str] = Counter()
+    for one in gc.get_objects():
+        kind = type(one)
+        if not str(kind.__module__).startswith("agent.server"):
+            continue
+        found[kind.__qualname__] += 1
+        for name in (*getattr(one, "__dict__", ()), *getattr(kind, "__slots__", ())):
+            if isinstance(value := getattr(one, name, None), dict | set | list | deque):
+                found[f"{kind.__qualname__}.{name}"] += len(value)
+    return found
+
+
+async def test_a_deleted_camera_leaves_nothing_in_memory(start: Start, connect: Uplinks) -> None:
+    server = await start(ftp_port=0)
+
+    async def come_and_go(who: Person, name: str) -> None:
+        made = await who.add(name, events="pause")
+        up = {"headers": basic(made["login"], made["password"]), "data": jpeg(1)}
+        await who.ask("PUT", made["upload_url"], 201, **up)
+        uplink = await connect(server, name, made["token"])
+        await uplink.hello()
+        await asyncio.to_thread(upload_by_ftp, server.ftp_port, made["login"], made["password"])
+        camera = server._cameras.get(name)
+        assert camera is not None and camera.hub.latest is not None
+        await who.ask("DELETE", f"/api/v1/cameras/{name}", 204)
+        assert camera.hub.latest is None and not camera.hub.group, "a collector that comes once in a while"
+        assert await uplink.closed() == 4410
+        await who.ask("PUT", made["upload_url"], 410, **up)
+        await connect.close()
+
+    async with owner(server) as who:
+        await come_and_go(who, "first")
+        before = held()
+        for n in range(3):
+            await come_and_go(who, f"{NAME}-{n}")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):  # what was cut ends by itself
+                while held() - before:
+                    await asyncio.sleep(0.05)
+        assert held() - before == Counter()
+
+
+def upload_by_ftp(port: int | None, login: str, password: str) -> None:
+    assert port is not None
+    ftp = ftplib.FTP()
+    ftp.connect("127.0.0.1", port, timeout=20)
+    ftp.login(login, password)
+    ftp.storbinary("STOR a.jpg", io.BytesIO(jpeg(2)))
+    ftp.close()
+
+
 @pytest.mark.nightly
 async def test_a_thousand_cameras_come_and_go(start: Start) -> None:
     """Rows, files, tasks and descriptors are where they were."""
@@ -333,9 +392,9 @@ async def test_after_thirty_days_nothing_tells_of_a_deleted_camera(start: Start)
     await server.delete_camera("porch")
     archive = server._archive
     assert archive is not None and await archive.index.read(lambda rows: rows.gone.count()) == 2
-    assert server._cameras.check("porch", token) == 410
+    assert await server._cameras.check("porch", token) == 410
     clock.later_ns = 31 * 86_400_000_000_000
     async with asyncio.timeout(60):
         while await archive.index.read(lambda rows: rows.gone.count()):
             await asyncio.sleep(0.05)
-    assert server._cameras.check("porch", token) == 401
+    assert await server._cameras.check("porch", token) == 401

@@ -55,9 +55,7 @@ async def while_there(cameras: Cameras, camera: Camera) -> AsyncIterator[None]:
 async def admit(cameras: Cameras, request: web.Request) -> Camera:
     """The camera of the path; raises the refusal: 401 bad token, 404 it is another camera's, 410 camera deleted."""
     name, token = request.match_info["camera"], token_of(request.headers.get("Authorization", ""))
-    if (status := cameras.check(name, token)) != 200:
-        await cameras.refresh()
-        status = cameras.check(name, token)
+    status = await cameras.check(name, token)
     if status == 401:
         raise web.HTTPUnauthorized(text="bad token", headers={"WWW-Authenticate": CHALLENGE})
     if status == 410:

@@ -298,7 +298,8 @@ class Desk:
         return known
 
     def forget(self, name: str) -> None:
-        """The camera is deleted: what is open of it leads nowhere."""
+        """The camera is deleted: what is open of it leads nowhere, and what its pictures took is given back."""
+        self.room.tidy()
         if (known := self._of.pop(name, None)) is not None:
             known.abandon()
 

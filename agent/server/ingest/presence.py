@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from functools import partial
 
-from agent.server.cameras import Camera, Cameras
+from agent.server.cameras import Camera, Cameras, Close
 from agent.server.ingest.later import Later
 
 LINGER_S = 75.0
 
 
 class Presence:
-    """Turns requests into a session of the camera, which ends after a time without any."""
+    """Turns requests into a session of the camera, which ends after a time without any, or as its other sessions do."""
 
     def __init__(self, cameras: Cameras) -> None:
         self._cameras = cameras
-        self._there: dict[Camera, Later] = {}
+        self._there: dict[Camera, tuple[Later, Close]] = {}
 
     def touch(self, camera: Camera) -> None:
         """A request of this camera's agent came."""
-        leaving = self._there.get(camera)
-        if leaving is None:
-            self._cameras.came(camera)
-            leaving = self._there[camera] = Later(partial(self._end, camera))
-        leaving.put_off(LINGER_S)
+        if camera.gone:
+            return
+        if camera not in self._there:
+            end = partial(self._end, camera)
+            self._there[camera] = Later(end), end
+            self._cameras.came(camera, end)
+        self._there[camera][0].put_off(LINGER_S)
 
-    def _end(self, camera: Camera) -> None:
-        del self._there[camera]
-        self._cameras.went(camera)
+    def _end(self, camera: Camera, *_: object) -> None:
+        """Its time is over, or (with a code and a reason) the camera's."""
+        leaving, end = self._there.pop(camera)
+        leaving.cancel()
+        self._cameras.went(camera, end)
 
     def close(self) -> None:
-        for camera, leaving in list(self._there.items()):
-            leaving.cancel()
+        for camera in list(self._there):
             self._end(camera)
