@@ -169,16 +169,12 @@ class Store:
         scheme = "https" if self.settings.tls_cert else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
-    def known(self, camera: Camera) -> dict[str, Any]:
-        """What the store knows of it; whether it is connected only the server knows."""
-        known = {"name": camera.name, "login": camera.login, "pull_error": camera.pull_error or None}
-        return known | camera.settings.as_json()
-
     async def show(self, name: str) -> dict[str, Any]:
-        """What is known of it. Raises UsageError (66) when there is none."""
+        """What the store knows of it; whether it is connected only the server knows. Raises UsageError (66)."""
         camera = self._camera(name)
         stored = await Catalog(self.archive, SystemClock()).stored(name, camera.settings.quota_bytes)
-        return self.known(camera) | {"stored": stored}
+        known = {"name": camera.name, "login": camera.login, "pull_error": camera.pull_error or None}
+        return known | camera.settings.as_json() | {"stored": stored}
 
     async def remove(self, name: str) -> None:
         """Erase the virtual camera with its recordings. Raises UsageError (66) when there is none."""

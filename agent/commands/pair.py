@@ -75,8 +75,8 @@ def _write(file: TextIO, text: str) -> None:
     os.fsync(file.fileno())
 
 
-def _ask(base: str, code: str, pin: str) -> Any:
-    body = json.dumps({"code": code}).encode()
+def _ask(base: str, word: str, pin: str) -> Any:
+    body = json.dumps({"code": word}).encode()
     request = urllib.request.Request(base + "/v1/pair", body, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=10, context=Pinned(pin) if pin else None) as answer:
@@ -86,7 +86,8 @@ def _ask(base: str, code: str, pin: str) -> Any:
             detail = str(json.load(e).get("detail", ""))
         except ValueError:
             detail = ""
-        raise UsageError(f"{base}: {detail or e.reason}", exits.UNREACHABLE) from None
+        code = exits.PERMISSION if 400 <= e.code < 500 else exits.UNREACHABLE
+        raise UsageError(f"{base}: {detail or e.reason}", code) from None
     except (OSError, ValueError) as e:
         raise UsageError(f"{base}: {_why(e)}", exits.UNREACHABLE) from None
 

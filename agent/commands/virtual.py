@@ -143,14 +143,16 @@ def virtual_list(as_json: bool, path: Path | None, store: str | None) -> None:
 
     async def work() -> list[dict[str, Any]]:
         async with hosted.opened(hosted.settings_of(path, store)) as opened:
-            return [opened.known(c) for c in opened.cameras.all()]
+            return [await opened.show(c.name) for c in opened.cameras.all()]
 
     cameras = run_async(work())
     if as_json:
         click.echo(json.dumps(cameras))
         return
+    wide = max((len(camera["name"]) for camera in cameras), default=0)
     for camera in cameras:
-        click.echo(camera["name"] + (f"   {_left(camera['ends_ms'])}" if camera["ends_ms"] else ""))
+        rest = [_left(camera["ends_ms"]) if camera["ends_ms"] else "", camera["pull_error"]]
+        click.echo("   ".join([f"{camera['name']:<{wide}}", _stored(camera["stored"]), *filter(None, rest)]))
 
 
 @virtual.command("show")
@@ -170,14 +172,13 @@ def virtual_show(name: str, as_json: bool, path: Path | None, store: str | None)
     if as_json:
         click.echo(json.dumps(camera))
         return
-    stored = camera["stored"]
     rows = {
         "camera": camera["name"],
         "login": camera["login"] or "none",
         "ends": _left(camera["ends_ms"]).removeprefix("ends ") if camera["ends_ms"] else "never",
         "at end": camera["at_end"],
         "events by": camera["events"],
-        "stored": f"{stored['events']} event{'s' * (stored['events'] != 1)}, {_megabytes(stored['bytes'])}",
+        "stored": _stored(camera["stored"]),
         "quota": _megabytes(camera["quota_bytes"]) if camera["quota_bytes"] else "none",
     }
     if camera["pull"]:
@@ -213,6 +214,15 @@ def _left(ends_ms: float) -> str:
         if left_s >= 2 * unit_s:
             return f"ends in {left_s / unit_s:.0f} {unit}"
     return f"ends in {left_s:.0f} s"
+
+
+def _stored(stored: dict[str, Any]) -> str:
+    """What there is of it, and how long the room lasts at its pace."""
+    text = f"{stored['events']} event{'s' * (stored['events'] != 1)}, {_megabytes(stored['bytes'])}"
+    days = stored["days_left"]
+    if days is None:
+        return text
+    return f"{text}, room for {'less than a day' if days < 1 else f'{days:.0f} days' if days < 730 else 'years'}"
 
 
 def _megabytes(size_bytes: int) -> str:

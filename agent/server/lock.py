@@ -9,13 +9,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from agent.errors import UsageError
+from agent.exits import CANNOT_WRITE, TRY_LATER
 
-CANNOT_WRITE = 73
 FILE = "server.lock"
 
 
 class StoreLock:
-    """Held from construction to `close`; raises UsageError (exit 73) when it cannot be had."""
+    """Held from construction to `close`; raises UsageError where it cannot be written (73) or another has it (75)."""
 
     def __init__(self, root: Path) -> None:
         try:
@@ -27,7 +27,7 @@ class StoreLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise UsageError(f"the store {root} is in use by another camera server", CANNOT_WRITE) from None
+            raise UsageError(f"the store {root} is in use by another camera server", TRY_LATER) from None
 
     def close(self) -> None:
         self._file.close()

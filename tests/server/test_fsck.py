@@ -242,8 +242,9 @@ async def test_an_index_is_made_anew_from_the_files(store: Store) -> None:
     before, events_before = rows(store.root, items), rows(store.root, events)
     await store.archive.close()
     lock = StoreLock(store.root)
-    with pytest.raises(UsageError, match="in use"):  # and not that its index should be moved away
+    with pytest.raises(UsageError, match="in use") as taken:  # and not that its index should be moved away
         await rebuild(store.root)
+    assert taken.value.exit_code == 75
     lock.close()
     with pytest.raises(UsageError, match="has an index"):
         await rebuild(store.root)

@@ -163,7 +163,10 @@ async def test_tokens_are_narrow_and_end(start: Start) -> None:
             await anna.ask("DELETE", f"/api/v1/tokens/{read['id']}", 204)
             await program.ask("GET", "/api/v1/cameras", 401)
         async with person(server, short["token"]) as program:
-            await program.ask("GET", "/api/v1/cameras", 401)
+            assert (await program.ask("GET", "/api/v1/cameras", 401))["detail"].startswith(
+                "this token is unknown, ended"
+            )
+            assert (await program.ask("PATCH", "/api/v1/cameras", 405))["detail"] == "here are GET, HEAD, POST"
         async with person(server, manage["token"]) as program:
             await program.ask("DELETE", "/api/v1/cameras/yard", 204)
 

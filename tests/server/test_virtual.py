@@ -80,6 +80,8 @@ async def test_each_paired_camera_gets_a_file_of_its_own(start: Start, tmp_path:
             said = await command("pair", f"{code}@{base}", "--token-file", str(files / "{camera}.token"))
             assert said.process.returncode == 0 and str(files / f"{name}.token") in said.text()
             assert f"token_file: {files}/{{camera}}.token" in said.text()
+            used = await command("pair", f"{code}@{base}", "--token-file", str(files / "{camera}.token"))
+            assert used.process.returncode == 77 and "this code is used up" in used.text()
     assert {p.name for p in files.iterdir()} == {"porch.token", "yard.token"}
     for name in ("porch", "yard"):
         assert await server._cameras.check(name, (files / f"{name}.token").read_text().strip()) == 200
@@ -236,7 +238,7 @@ async def test_the_commands(tmp_path: Path) -> None:
     assert json.loads(await run("show", "porch", "--json")) == shown | {"login": renewed["login"]}
     assert [c["name"] for c in json.loads(await run("list", "--json"))] == ["porch", "yard"]
     await run("add", "shed", "--ends", "110s")
-    assert re.search(r"shed   (ends in \d+ s|ended)\n", await run("list"))
+    assert re.search(r"^shed    0 events, 0.0 MB   (ends in \d+ s|ended)$", await run("list"), re.M)
     for option, bad, says in (
         ("--pull", "nonsense", "'nonsense': expected the address of a camera on the network"),
         ("--pull", "rtsp://admin:hunter2@cam/x", "'rtsp://cam/x': expected"),

@@ -78,6 +78,10 @@ async def test_forms_may_call_their_files_what_they_like(server: CameraServer, k
             form = {"Content-Type": "multipart/form-data; boundary=B"}
             async with http.post(url, data=head + jpeg(n) + b"\r\n--B--\r\n", headers=form) as answer:
                 assert answer.status == 201, (name, await answer.text())
+        head = f'--B\r\nContent-Disposition: form-data; filename="{"W" * 10000}"\r\n\r\n'.encode()
+        async with http.post(url, data=head + jpeg(1), headers=form) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["detail"] == "the form cannot be read: a line in it is too long"
     assert [data for data, _ in await stored(server)] == [jpeg(n) for n in range(len(names))]
 
 

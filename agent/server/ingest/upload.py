@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from agent.media.multipart import NoRoom, Splitter
 from agent.server.archive import Outcome
@@ -71,7 +71,7 @@ class Upload:
                         raise web.HTTPGone(text="this camera was deleted")
                     if not outcome.settled:
                         status = STATUS.get(outcome, 500)
-                        raise _problem(status, f"not stored: {outcome.value}")
+                        raise _problem(status, "the store is full" if status == 507 else f"not stored: {outcome.value}")
                     stored += 1
         if not stored:
             raise web.HTTPBadRequest(text="no picture in the request")
@@ -205,7 +205,8 @@ async def _pictures(request: web.Request, kind: str, share: Share) -> AsyncItera
             else:
                 await _within(part.release(), BODY_S)
     except (ValueError, RuntimeError, LookupError, AssertionError, TypeError, HttpProcessingError) as e:
-        raise web.HTTPBadRequest(text=f"the form cannot be read: {str(e)[:100]}") from None
+        why = "a line in it is too long" if isinstance(e, LineTooLong) else " ".join(str(e).split())[:100]
+        raise web.HTTPBadRequest(text=f"the form cannot be read: {why}") from None
     raise web.HTTPBadRequest(text=f"more than {MAX_PARTS} parts")
 
 

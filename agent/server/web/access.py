@@ -117,7 +117,8 @@ class Routes:
         if who is None:
             if not is_api(request) and request.method in SAFE_METHODS:
                 raise web.HTTPSeeOther("/login")
-            raise web.HTTPUnauthorized(text="log in first", headers={"WWW-Authenticate": _challenge(request)})
+            said = "this token is unknown, ended or revoked" if "Authorization" in request.headers else "log in first"
+            raise web.HTTPUnauthorized(text=said, headers={"WWW-Authenticate": _challenge(request)})
         request[WHO] = who
         camera = request.match_info.get("camera")
         if camera is not None and not self._rules.may(who, camera, False):
@@ -282,6 +283,8 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
             log.exception("%s %s", request.method, resource.canonical if resource else "?")  # paths may hold codes
             kept, status, reason, detail = {}, 500, "Internal Server Error", "internal error"
         detail = "" if detail == f"{status}: {reason}" else detail
+        if status == 405:
+            detail = f"here are {kept['Allow'].replace(',', ', ')}"
         if is_api(request):
             return problem(status, reason, detail, kept, errors)
         response = page(status, detail or ("There is no page at this address." if status == 404 else reason))
