@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 
 from agent.dispatch.inner import Factory
 from agent.dispatch.matchers import path_fits
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+FRAMING = "a body needs Content-Length, or Transfer-Encoding: chunked"
 _AGAIN_S = 0.02
 
 
@@ -39,7 +40,11 @@ class HalfCloseHandler(web.RequestHandler):
     ) -> web.StreamResponse:
         """What is no request is told so for programs (RFC 9457), without a copy of it."""
         super().handle_error(request, status, exc, message)
-        detail = "a line of the head is too long" if isinstance(exc, LineTooLong) else "malformed request"
+        detail = "malformed request"
+        if isinstance(exc, LineTooLong):
+            detail = "a line of the head is too long"
+        elif isinstance(exc, BadHttpMethod):
+            detail = f"no request begins here; {FRAMING}"
         body = about(status, **({"detail": detail} if status < 500 else {}))
         answer = web.json_response(body, status=status, content_type=PROBLEM)
         answer.force_close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from pathlib import Path
@@ -137,6 +138,28 @@ async def test_what_is_no_picture(server: CameraServer, keys: Keys, body: bytes,
     async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
         answer = await http.post(f"http://127.0.0.1:{server.port}/v1/cam/porch/picture", data=body)
         assert answer.status == status
+
+
+@pytest.mark.parametrize("path", ["picture", "mjpeg"])
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "head first"])
+async def test_a_body_without_a_length_is_told_what_it_lacks(
+    server: CameraServer, keys: Keys, path: str, apart: bool
+) -> None:
+    """Head and body in one packet are broken HTTP to the parser; a head alone is a request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = f"POST /v1/cam/porch/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {keys.token}\r\n\r\n".encode()
+    async with asyncio.timeout(20):
+        if apart:
+            writer.write(head)
+            answer = await reader.readuntil(b"}")
+        else:
+            writer.write(head + jpeg(1))
+            answer = await reader.read()
+    writer.close()
+    told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert b"application/problem+json" in answer and told["status"] == (411 if apart else 400)
+    assert told["detail"].endswith("a body needs Content-Length, or Transfer-Encoding: chunked")
+    assert answer.count(b"HTTP/1") == 1 and b"JFIF" not in answer, "nothing is said back"
 
 
 async def test_a_cut_picture_is_kept_as_truncated(server: CameraServer, keys: Keys) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
+from agent.dispatch.http import FRAMING
 from agent.media.multipart import NoRoom, Splitter
 from agent.server.archive import Outcome
 from agent.server.cameras import DELETED, Camera, Cameras
@@ -27,7 +28,7 @@ MAX_PARTS = 32
 BODY_S = 20.0
 LEAST_BYTES = 20_000
 STALL_S = 30.0
-REFUSED = (408, 415, 429, 507)
+REFUSED = (408, 411, 415, 429, 507)
 AT_ONCE = 32
 for strange in (BadContentDispositionHeader, BadContentDispositionParam):
     # What uploads call their files would stand on stderr, and be remembered for as long as the program runs.
@@ -59,7 +60,7 @@ class Upload:
         kind = request.content_type.lower()
         if kind == "multipart/x-mixed-replace":
             return await self._stream(request, camera)
-        _refuse_coding(request)
+        _check_head(request)
         self._presence.touch(camera)
         stored = 0
         session = _Session(self._cameras, camera)
@@ -105,7 +106,7 @@ class Upload:
 
     async def _stream(self, request: web.Request, camera: Camera) -> web.StreamResponse:
         """Pictures as they come, for as long as they do: each 30 s there is one, or 20 kB of a big one."""
-        _refuse_coding(request)
+        _check_head(request)
         desk, first = self._desk.of(camera), True
         now = asyncio.get_running_loop().time
         until_s, came = now() + STALL_S, 0
@@ -180,7 +181,9 @@ class _Session:
         self._cameras.went(self._camera, self._end)
 
 
-def _refuse_coding(request: web.Request) -> None:
+def _check_head(request: web.Request) -> None:
+    if request.content_length is None and "Transfer-Encoding" not in request.headers:
+        raise web.HTTPLengthRequired(text=FRAMING)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise web.HTTPUnsupportedMediaType(text="send the picture as it is, without Content-Encoding")
 
