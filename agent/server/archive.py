@@ -36,7 +36,7 @@ SUFFIX = {ItemType.STILL: "jpg", ItemType.CLIP: "clip", ItemType.EVENT: "json"}
 ITEMS_PER_DIR = 1000
 INCOMING = "incoming"
 GOING = "~"  # in the name of an empty file there: of this item, the file may be gone and the row not yet
-_GOING = re.compile(r"([a-z0-9-]{1,63})~([0-9a-f]{16})~(\d{1,19})\Z")
+_GOING = re.compile(r"([a-z0-9-]{1,63})~([0-9a-f]{16})~([0-9]{1,19})\Z")
 MIN_FREE_BYTES = 64 * 1024 * 1024
 DAY_NS = 86_400_000_000_000
 

@@ -23,8 +23,8 @@ from agent.server.index.rows import EventRow, ItemRow
 T = TypeVar("T")
 MAX_CLIPS, MAX_LEAD, MAX_LIST = 20_000, 500, 500
 DELETED_AT_ONCE = 500
-CURSOR = re.compile(r"(-?\d{1,19})-(\d{1,18})\Z")
-PLACE = re.compile(r"(-?\d{1,19})-([0-9a-f]{16})-(\d{1,19})\Z")
+CURSOR = re.compile(r"(-?[0-9]{1,19})-([0-9]{1,18})\Z")
+PLACE = re.compile(r"(-?[0-9]{1,19})-([0-9a-f]{16})-([0-9]{1,19})\Z")
 SILENT_NS = 20_000_000_000
 _PLAIN = (
     *("id", "camera", "spool", "number", "at_ns", "first_ns", "last_ns", "end_ns", "score", "peak"),

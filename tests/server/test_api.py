@@ -154,6 +154,13 @@ async def test_pages_of_events_are_complete_and_errors_are_problems(start: Start
         bad = await who.ask("POST", f"{ROOT}/cameras", 400, json={"name": "UPPER", "colour": 3})
         assert {e["pointer"] for e in bad["errors"]} == {"/name", "/colour"} and bad["status"] == 400
         await who.ask("GET", f"{ROOT}/events?before=x", 400)
+        wide = str.maketrans("0123456789", "０１２３４５６７８９")  # what int() takes, too
+        for path in ("events", "cameras/porch/stills"):
+            told = await who.ask("GET", f"{ROOT}/{path}?limit=５", 400)
+            assert told["detail"] == "limit must be 1 to 500"
+        whole = await who.ask("GET", f"{ROOT}/events?limit=3")
+        await who.ask("GET", f"{ROOT}/events?before={whole['next'].translate(wide)}", 400)
+        await who.ask("GET", f"{ROOT}/events/{str(seen[0]).translate(wide)}", 404)
         thumb = who.base + (await who.ask("GET", f"{ROOT}/events/{seen[0]}"))["thumb"]
         async with who.http.get(thumb) as picture:
             tag = picture.headers["ETag"]

@@ -13,7 +13,7 @@ from agent.server.ingest.ftpdata import Active, DataError
 if TYPE_CHECKING:
     from agent.server.ingest.ftp import FtpControl, FtpIngest
 
-EPRT = re.compile(r"([^\x00-\x20])([12])\1([0-9a-fA-F.:]{2,45})\1(\d{1,5})\1\Z")
+EPRT = re.compile(r"([^\x00-\x20])([12])\1([0-9a-fA-F.:]{2,45})\1([0-9]{1,5})\1\Z")
 
 
 class DataPort:
@@ -58,7 +58,7 @@ class DataPort:
 
     def _do_port(self, argument: str) -> None:
         numbers = argument.split(",")
-        if len(numbers) != 6 or not all(n.strip().isdecimal() and int(n) < 256 for n in numbers):
+        if len(numbers) != 6 or not all(n.isascii() and n.strip().isdecimal() and int(n) < 256 for n in numbers):
             self._reply(501, "PORT a,b,c,d,p,q")
             return
         *address, high, low = (int(n) for n in numbers)

@@ -263,7 +263,7 @@ class Commands:
     # Pictures
 
     def _do_rest(self, argument: str) -> None:
-        if not argument.isdecimal() or len(argument) > 12:
+        if not (argument.isascii() and argument.isdecimal()) or len(argument) > 12:
             self._reply(501, "A number.")
             return
         self._offset = int(argument)

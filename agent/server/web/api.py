@@ -22,11 +22,11 @@ from agent.server.web import shapes
 from agent.server.web.access import Access, Invalid, Routes, asking, in_time
 from agent.server.web.openapi import Op, describe
 
-ITEM = re.compile(r"([0-9a-f]{16})-([1-9]\d{0,18})\Z")
+ITEM = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,18})\Z")
 FOREVER = "private, max-age=31536000, immutable"
 ROOT = "/api/v1"
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
-JPEG, ITEM_PATH, EVENT_ID = "image/jpeg", r"[0-9a-f]{16}-[1-9]\d{0,18}", r"\d{1,15}"
+JPEG, ITEM_PATH, EVENT_ID = "image/jpeg", r"[0-9a-f]{16}-[1-9][0-9]{0,18}", r"[0-9]{1,15}"
 
 
 class Api:
@@ -55,7 +55,7 @@ class Api:
         page = {
             "camera": {"type": "string"},
             "limit": LIMIT,
-            "before": {"type": "string", "pattern": r"^-?\d{1,19}-\d{1,18}$"},
+            "before": {"type": "string", "pattern": r"^-?[0-9]{1,19}-[0-9]{1,18}$"},
         }
         see = Access.VIEWER
 
@@ -74,14 +74,17 @@ class Api:
             self._stills,
             "Single pictures, newest first",
             answer=shapes.StillsJson,
-            query={"limit": LIMIT, "before": {"type": "string", "pattern": r"^-?\d{1,19}-[0-9a-f]{16}-\d{1,19}$"}},
+            query={
+                "limit": LIMIT,
+                "before": {"type": "string", "pattern": r"^-?[0-9]{1,19}-[0-9a-f]{16}-[0-9]{1,19}$"},
+            },
         )
         get(camera + "/latest.jpg", self._latest, "The newest picture", media=(JPEG,))
         kinds = tuple(kind.media_type for kind in ItemType)
         get(item, self._item, "An item's original bytes (ETag, Range)", media=kinds, ranges=True)
         get(item + "/frames", self._frames, "A clip's frames", answer=shapes.FramesJson)
         get(
-            item + r"/frames/{n:\d{1,6}}.jpg",
+            item + r"/frames/{n:[0-9]{1,6}}.jpg",
             self._frame,
             "One frame as the camera sent it",
             media=(JPEG,),
@@ -288,7 +291,7 @@ def wanted(request: web.Request, etag: str, size: int) -> tuple[int, int]:
 
 def _limit(request: web.Request) -> int:
     text = request.query.get("limit", "50")
-    if not re.fullmatch(r"\d{1,6}", text) or not 1 <= int(text) <= 500:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= 500:
         raise web.HTTPBadRequest(text="limit must be 1 to 500")
     return int(text)
 

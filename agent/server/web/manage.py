@@ -82,7 +82,7 @@ class Manage:
         routes.add("POST", ROOT + "/shares", mine, self._share, shared)
         routes.add("GET", ROOT + "/shares", mine, self._list_shares, Op("Your links", shapes.SharesJson))
         revoke = Op("The link opens no more", status=204)
-        routes.add("DELETE", ROOT + r"/shares/{share:\d{1,15}}", mine, self._revoke, revoke)
+        routes.add("DELETE", ROOT + r"/shares/{share:[0-9]{1,15}}", mine, self._revoke, revoke)
         paired = Op(
             "An agent's token for its pairing code, once", shapes.PairedJson, 200, shapes.PairingCode, errors=(410, 429)
         )

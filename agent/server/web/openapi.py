@@ -121,7 +121,7 @@ def _operation(route: Declared, op: Op, schemas: dict[str, Any]) -> dict[str, An
 
 def _path_parameter(match: re.Match[str]) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string", "pattern": f"^{match[2] or '[^/]+'}$"}
-    if match[2] and match[2].startswith(r"\d"):
+    if match[2] and match[2].startswith(r"[0-9]"):
         schema = {"type": "integer", "minimum": 0, "maximum": 10**12}
     return {"name": match[1], "in": "path", "required": True, "schema": schema}
 
