@@ -10,9 +10,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 watch: $(VENV)/run.stamp
 	@$(BIN)/camera-agent watch $(ARGS)
 
+# Three files at a time, the first begun first: most tests wait for clocks and disks, and two cores are enough.
 test: $(VENV)/test.stamp
 	@.ci/prepare
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-devices: $(VENV)/test.stamp
 	@$(BIN)/python -m pytest -m devices -rs tests/devices $(ARGS)

@@ -144,9 +144,12 @@ async def test_its_keys_make_it_longer_give_a_link_and_end_it(tmp_path: Path) ->
 
     async def until(pattern: str) -> str:
         nonlocal said
-        async with asyncio.timeout(60):
-            while not (found := re.search(pattern, said)):
-                said += (await asyncio.to_thread(os.read, ours, 4096)).decode(errors="replace")
+        try:
+            async with asyncio.timeout(60):
+                while not (found := re.search(pattern, said)):
+                    said += (await asyncio.to_thread(os.read, ours, 4096)).decode(errors="replace")
+        except TimeoutError:
+            pytest.fail(f"{pattern} is not in {said[-2000:]!r}")
         said = said[found.end() :]
         return found[1]
 

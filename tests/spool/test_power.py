@@ -376,6 +376,7 @@ BUGS = [
 ]
 
 
+@pytest.mark.timeout(600)  # some bugs take a thousand lives
 @pytest.mark.parametrize("bug", BUGS)
 def test_lives_find_what_is_planted(bug: Callable[[pytest.MonkeyPatch], None]) -> None:
     with pytest.raises(AssertionError):
