@@ -6,6 +6,7 @@ import asyncio
 import re
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import aiohttp
 import pytest
@@ -100,6 +101,32 @@ async def test_ranges_and_conditions(start: Start, connect: Uplinks) -> None:
                 if status != 416:
                     assert answer.headers["ETag"] == f'"{still["sha256"]}"'
                     assert await answer.read() == body
+
+
+async def test_a_film_of_jpegs_in_parts(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        made = await who.add("porch", events="pause", pause_s=1)
+        form = aiohttp.FormData()
+        for n in range(5):
+            form.add_field("f", jpeg(n), filename=f"{n}.jpg")
+        login = basic(made["login"], made["password"])
+        async with aiohttp.ClientSession(headers=login) as http, http.post(made["upload_url"], data=form) as answer:
+            assert answer.status == 201
+        event: dict[str, Any] = {}
+        while event.get("frames") != 5 or event["state"] != "closed":
+            await asyncio.sleep(0.05)
+            [event] = (await who.ask("GET", f"{ROOT}/events"))["events"]
+        url = f"{who.base}{ROOT}/events/{event['id']}/event.avi"
+        async with who.http.get(url) as answer:
+            whole, etag = await answer.read(), answer.headers["ETag"]
+        assert all(jpeg(n) in whole for n in range(5))
+        for start_at, stop in ((0, 100), (50, len(whole) - 50), (len(whole) - 9, len(whole))):
+            async with who.http.get(url, headers={"Range": f"bytes={start_at}-{stop - 1}", "If-Range": etag}) as part:
+                assert part.status == 206 and await part.read() == whole[start_at:stop]
+        for headers, status in (({"If-None-Match": etag}, 304), ({"Range": f"bytes={len(whole)}-"}, 416)):
+            async with who.http.get(url, headers=headers) as answer:
+                assert answer.status == status
 
 
 async def test_pages_of_stills_are_complete_and_cursors_as_described(start: Start, connect: Uplinks) -> None:

@@ -274,6 +274,22 @@ def media(
     return web.Response(status=206, body=data[start:stop], content_type=media_type, headers=headers)
 
 
+def begun(
+    request: web.Request, etag: str, size: int, headers: Mapping[str, str]
+) -> tuple[web.StreamResponse, int, int]:
+    """An answer of so many bytes in all, as far as its head, and from where to where its body goes; none of a 304."""
+    told = {**headers, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+    if any(e.value in (etag, "*") for e in request.if_none_match or ()):
+        return web.StreamResponse(status=304, headers=told), 0, 0
+    start, stop = wanted(request, etag, size)
+    whole = (start, stop) == (0, size)
+    if not whole:
+        told["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    response = web.StreamResponse(status=200 if whole else 206, headers=told)
+    response.content_length = stop - start
+    return response, start, stop
+
+
 def wanted(request: web.Request, etag: str, size: int) -> tuple[int, int]:
     """What a Range header asks for, as start and end; the whole when it asks for nothing that we can give."""
     condition = request.headers.get("If-Range")

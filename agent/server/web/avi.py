@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -11,8 +12,8 @@ from agent.frame import Codec
 from agent.media import aviwriter, clip, jpeg
 from agent.server.catalog import Catalog, StoredItem
 from agent.server.web.access import Access, Routes
-from agent.server.web.api import EVENT_ID, ROOT, Api
-from agent.server.web.films import cut, written
+from agent.server.web.api import EVENT_ID, ROOT, Api, begun
+from agent.server.web.films import MAY_GROW, cut, written
 from agent.server.web.openapi import Op
 
 AVI = "video/x-msvideo"
@@ -29,7 +30,7 @@ class Avi:
         self._catalog = catalog
 
     def add_to(self, routes: Routes) -> None:
-        op = Op("An event of JPEGs as a film for players", media=(AVI,))
+        op = Op("An event of JPEGs as a film for players (ETag, Range)", media=(AVI,), ranges=True)
         routes.add("GET", ROOT + f"/events/{{id:{EVENT_ID}}}/event.avi", Access.VIEWER, self._event, op)
 
     async def _event(self, request: web.Request) -> web.StreamResponse:
@@ -39,14 +40,14 @@ class Avi:
             raise web.HTTPNotFound(text="this event has no JPEGs; one of H.264 or H.265 is event.mp4")
         parts = aviwriter.parts([e.wall_ns for _, e in pictures], [e.length for _, e in pictures], *size)
         name = f"{event.camera}-{event.number}.avi"
-        headers = {"Content-Type": AVI, "Content-Disposition": f'attachment; filename="{name}"'}
-        response = web.StreamResponse(headers=headers)
-        response.content_length = sum(len(p) if isinstance(p, bytes) else pictures[p][1].length for p in parts)
+        headers = {**MAY_GROW, "Content-Type": AVI, "Content-Disposition": f'attachment; filename="{name}"'}
+        whole = sum(len(p) if isinstance(p, bytes) else pictures[p][1].length for p in parts)
+        response, start, stop = begun(request, _etag(parts, pictures), whole, headers)
         await response.prepare(request)
-        if request.method == "HEAD":
+        if request.method == "HEAD" or start == stop:
             return response
         try:
-            async for block in self._blocks(parts, pictures):
+            async for block in self._blocks(parts, pictures, start, stop):
                 if not await written(request, response, block):
                     break
         except FileNotFoundError:
@@ -66,10 +67,16 @@ class Avi:
                     found.append((item, entry))
         return found, size
 
-    async def _blocks(self, parts: list[bytes | int], pictures: list[Picture]) -> AsyncIterator[bytes]:
-        """Raises FileNotFoundError when retention was faster."""
+    async def _blocks(
+        self, parts: list[bytes | int], pictures: list[Picture], start: int, stop: int
+    ) -> AsyncIterator[bytes]:
+        """The file from `start` to `stop`. Raises FileNotFoundError when retention was faster."""
         block, at, data = bytearray(), None, b""
+        end = 0
         for part in parts:
+            begin, end = end, end + (len(part) if isinstance(part, bytes) else pictures[part][1].length)
+            if end <= start or begin >= stop:
+                continue
             if isinstance(part, int):
                 item, e = pictures[part]
                 if item is not at:
@@ -77,11 +84,19 @@ class Avi:
                 part = data[e.start : e.start + e.length]
                 if len(part) < e.length:
                     raise FileNotFoundError
-            block += part
+            block += part[max(0, start - begin) : stop - begin]
             if len(block) >= BLOCK_BYTES:
                 yield bytes(block)
                 block.clear()
         yield bytes(block)
+
+
+def _etag(parts: list[bytes | int], pictures: list[Picture]) -> str:
+    """Of what is around the pictures, and of the items that have them."""
+    names = hashlib.sha256(b"".join(part for part in parts if isinstance(part, bytes)))
+    for sha256 in dict.fromkeys(item.sha256 for item, _ in pictures):
+        names.update(sha256)
+    return names.hexdigest()[:32]
 
 
 def _size(picture: bytes) -> tuple[int, int]:

@@ -21,11 +21,12 @@ from agent.server.cameras import Camera, Cameras
 from agent.server.catalog import Catalog, StoredEvent
 from agent.server.film import Film
 from agent.server.web.access import Access, Routes, Rules, while_allowed
-from agent.server.web.api import EVENT_ID, FOREVER, ROOT, Api, wanted
+from agent.server.web.api import EVENT_ID, FOREVER, ROOT, Api, begun
 from agent.server.web.openapi import Op
 
 MP4 = "video/mp4"
 CACHED = {"Cache-Control": FOREVER}
+MAY_GROW = {"Cache-Control": "private, no-cache"}
 NOTHING: Mapping[str, str] = {}
 PLANS = 8
 FIRST_S = 10.0
@@ -59,11 +60,10 @@ class Films:
         routes.add("GET", ROOT + "/cameras/{camera}/live.mp4", Access.VIEWER, self._live, live)
 
     async def _event(self, request: web.Request) -> web.StreamResponse:
-        return await self.answer(request, await self._api.stored_event(request))
+        headers = CACHED if "to" in request.query else MAY_GROW
+        return await self.answer(request, await self._api.stored_event(request), headers)
 
-    async def answer(
-        self, request: web.Request, event: StoredEvent, headers: Mapping[str, str] = CACHED
-    ) -> web.StreamResponse:
+    async def answer(self, request: web.Request, event: StoredEvent, headers: Mapping[str, str]) -> web.StreamResponse:
         """The event's film, or what a Range asks for of it; who asks may see it. Raises HTTPNotFound."""
         text = request.query.get("to", "")
         if text and not (text.isascii() and text.isdigit() and len(text) < 18):
@@ -99,16 +99,9 @@ class Films:
         self, request: web.Request, event: StoredEvent, made: Film, more: Mapping[str, str]
     ) -> web.StreamResponse:
         name = f"{event.camera}-{event.number}.mp4"
-        headers = {**more, "ETag": f'"{made.etag}"', "Accept-Ranges": "bytes", "Content-Type": MP4}
-        headers |= {"Content-Disposition": f'inline; filename="{name}"', "X-Codec": made.media_type}
-        if any(e.value in (made.etag, "*") for e in request.if_none_match or ()):
-            return web.Response(status=304, headers=headers)
-        start, stop = wanted(request, made.etag, made.size)
-        whole = (start, stop) == (0, made.size)
-        if not whole:
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{made.size}"
-        response = web.StreamResponse(status=200 if whole else 206, headers=headers)
-        response.content_length = stop - start
+        headers = {**more, "Content-Type": MP4, "X-Codec": made.media_type}
+        headers["Content-Disposition"] = f'inline; filename="{name}"'
+        response, start, stop = begun(request, made.etag, made.size, headers)
         parts = made.read(start, stop)
         part = await asyncio.to_thread(next, parts, b"")  # what is gone is found before the head is sent
         await response.prepare(request)
