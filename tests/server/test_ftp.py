@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -275,6 +276,41 @@ async def test_cut_uploads_are_truncated_and_can_be_continued(ftp: Ftp) -> None:
     assert "truncated" in said[0] and "truncated" in said[1]
     parts, kept = (whole[:half], True), (whole, False)
     assert await ftp.stored() == [parts, parts, kept, parts, kept, kept]
+
+
+@pytest.mark.parametrize("name", ["{n}.jpg", "image.jpg"], ids=["two names", "one name"])
+async def test_pictures_that_are_cut_at_once_are_both_truncated(ftp: Ftp, name: str) -> None:
+    """Two sessions of one camera, one event; under one name the rest of one may not complete the other."""
+    whole = [jpeg(8, 640, 480), jpeg(9, 640, 480)]
+    half = len(whole[0]) // 2
+    halves = [picture[:half] for picture in whole]
+    together = threading.Barrier(2)
+
+    def work(n: int) -> list[str]:
+        raw = Raw(ftp).login()
+        sock = raw.data()
+        assert raw.ask(f"STOR {name.format(n=n)}").startswith("150")
+        sock.sendall(halves[n])
+        if n:
+            time.sleep(0.2)  # it is there before the reset
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        together.wait(20)
+        sock.close()
+        said = [raw.read()]
+        together.wait(20)
+        if name == "image.jpg":
+            said.append(raw.stor(name, whole[n][half:], "APPE"))
+            raw.data()
+            raw.ask(f"REST {half}")
+            said.append(raw.ask(f"STOR {name}"))
+        return said
+
+    said = await asyncio.gather(*(asyncio.to_thread(work, n) for n in range(2)))
+    assert [s[0][:3] for s in said] == ["226", "426"] and all("truncated" in s[0] for s in said)
+    assert all([more[:3] for more in s[1:]] in ([], ["550", "554"]) for s in said)
+    assert sorted(await ftp.stored()) == sorted((picture, True) for picture in halves)
+    camera = ftp.server._cameras.get("porch")
+    assert camera is not None and camera.hub.latest is None, "neither is shown as the camera's picture"
 
 
 @pytest.mark.parametrize("by", ["APPE", "STOR", "DELE"])

@@ -45,7 +45,8 @@ class Shelf:
     """One camera's recent names. What they name is in the archive, under names of our own.
 
     The newest upload that was cut off is kept for two minutes, if `share` has room: a client may append the rest, once,
-    and not after something else became of the name.
+    and not after something else became of the name. Where different pictures were cut under one name, as by two
+    sessions at once, nobody knows whose rest comes: none is taken.
     """
 
     def __init__(self, share: Share) -> None:
@@ -55,7 +56,6 @@ class Shelf:
         self._over = Later(self.forget_cut)
 
     def put(self, path: str, size: int) -> None:
-        self._settle(path)
         self._entries[path] = Entry(size, time.time())
         self._entries.move_to_end(path)
         while len(self._entries) > MAX_NAMES:
@@ -65,12 +65,12 @@ class Shelf:
         return self._entries.get(path)
 
     def remove(self, path: str) -> bool:
-        self._settle(path)
+        self.settle(path)
         return self._entries.pop(path, None) is not None
 
     def rename(self, old: str, new: str) -> bool:
-        self._settle(old)
-        self._settle(new)
+        self.settle(old)
+        self.settle(new)
         entry = self._entries.pop(old, None)
         if entry is not None:
             self._entries[new] = entry
@@ -88,6 +88,10 @@ class Shelf:
 
     def cut(self, path: str, data: bytes) -> None:
         """Remember the beginning of a picture."""
+        if self._partial is not None and self._partial[0] == path:
+            before = self._partial[1]
+            if not before or not (data.startswith(before) or before.startswith(data)):
+                data = b""
         if not self._share.grow(len(data)):
             self.forget_cut()
             return
@@ -100,7 +104,7 @@ class Shelf:
         self._partial = None
         self._share.give_back()
 
-    def _settle(self, path: str) -> None:
+    def settle(self, path: str) -> None:
         """What goes on from here under this name is another picture."""
         if self._partial is not None and self._partial[0] == path:
             self.forget_cut()

@@ -384,6 +384,7 @@ class Commands:
         self._ingest.presence.touch(camera)
         self._shelf.put(path, len(data))
         if whole:
+            self._shelf.settle(path)
             self._reply(226, "Stored.")
         else:
             self._shelf.cut(path, data)
