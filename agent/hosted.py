@@ -15,7 +15,7 @@ from typing import Any
 from agent import app, config
 from agent.clock import SystemClock
 from agent.config import Field, LogSettings
-from agent.dispatch.listen import lan_address
+from agent.dispatch.listen import EVERYWHERE, lan_address
 from agent.errors import UsageError
 from agent.exits import NO_CAMERA
 from agent.memory import give_back
@@ -164,8 +164,8 @@ class Store:
         if self.settings.public_url:
             return self.settings.public_url.rstrip("/")
         host = self.settings.host
-        if host in ("0.0.0.0", "::", ""):  # the address before the name: hardly a camera could look that up
-            host = (lan_address() if host != "::" else None) or socket.gethostname()
+        if host in EVERYWHERE:  # the address before the name: hardly a camera could look that up
+            host = lan_address(host) or socket.gethostname()
         scheme = "https" if self.settings.tls_cert else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 

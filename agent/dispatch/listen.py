@@ -22,6 +22,9 @@ _PAUSE_S = 0.2
 _TRY_LATER, _PERMISSION = 75, 77
 _BURST = 64
 BACKLOG = 1024
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+"""What stands for all addresses, of IPv4, of both and of IPv6 alone: this machine's own way in."""
+
 _FIRST_INHERITED_FD = 3
 
 
@@ -48,10 +51,11 @@ def tcp(host: str, port: int) -> list[socket.socket]:
     return out
 
 
-def lan_address() -> str | None:
-    """This machine's private address, or None; asks the routing table, sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s, suppress(OSError):
-        s.connect(("192.0.2.1", 9))
+def lan_address(host: str = "") -> str | None:
+    """The private address by which others reach who listens on `host`, all addresses; asks the routing table only."""
+    family, far = (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as s:
+        s.connect((far, 9))
         address = str(s.getsockname()[0])
         if ip_address(address).is_private and not ip_address(address).is_loopback:
             return address

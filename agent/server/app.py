@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from agent.clock import Clock, SystemClock
-from agent.dispatch.listen import lan_address
+from agent.dispatch.listen import EVERYWHERE, lan_address
 from agent.errors import UsageError
 from agent.server import notify, sqlite, upkeep
 from agent.server.accounts import Accounts
@@ -139,7 +139,8 @@ class CameraServer:
 
     def urls(self) -> list[str]:
         """The page's addresses; the first is for this machine."""
-        hosts = [LOOPBACK, lan_address()] if self._host() in ("0.0.0.0", "::", "") else [self._host()]
+        host = self._host()
+        hosts = [EVERYWHERE[host], lan_address(host)] if host in EVERYWHERE else [host]
         scheme = "https" if self.settings.tls_cert else "http"
         urls = [f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/" for host in hosts if host]
         return urls + ([self.settings.public_url.rstrip("/") + "/"] if self.settings.public_url else [])
@@ -338,7 +339,7 @@ class CameraServer:
         return app
 
     def _base(self, request: web.Request) -> str:
-        return base_of(request, self.settings.public_url, self._host() in ("0.0.0.0", ""), self.port)
+        return base_of(request, self.settings.public_url, self._host(), self.port)
 
     def _camera_changed(self, camera: Camera) -> None:
         self._puller.mind(camera)

@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -28,7 +29,7 @@ from agent.server.camera import CameraSettings
 from tests.e2e.product import COMMAND, command
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
-from tests.server.people import Person, basic, owner, person
+from tests.server.people import PASSWORD, Person, basic, owner, person
 from tests.server.pictures import item, jpeg
 
 NAME = "velvet-otter"
@@ -110,24 +111,39 @@ async def test_addresses_of_version_six_are_written_with_brackets(tmp_path: Path
     assert all("[::1]:8088" in text for text in (*made["lines"].values(), made["view_url"], made["upload_url"]))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])
 async def test_who_listens_everywhere_is_reached_by_an_address(tmp_path: Path, host: str) -> None:
     async with hosted.opened(ServerSettings(host=host, store=str(tmp_path / "store")), make=True) as store:
-        assert store.base() == f"http://{lan_address() or socket.gethostname()}:8088"
+        assert urlsplit(store.base()).hostname == (lan_address(host) or socket.gethostname())
 
 
-@pytest.mark.skipif(lan_address() is None, reason="NO private address here: what others use is NOT tested")
-async def test_what_is_made_on_the_server_s_own_machine_works_on_another(start: Start) -> None:
-    server = await start(host="0.0.0.0", ftp=True)
-    far = f"http://{lan_address()}:{server.port}/"
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])
+async def test_the_addresses_that_are_said_are_answered(start: Start, http: aiohttp.ClientSession, host: str) -> None:
+    if lan_address(host) is None:
+        pytest.skip("NO private address of this kind here: what others use is NOT tested")
+    server = await start(host=host, notes={})
+    near, far = server.urls()
+    for url in (near, far):
+        async with http.get(url + "health") as answer:
+            assert answer.status == 200, url
+    assert urlsplit(far).hostname == lan_address(host) != urlsplit(near).hostname
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+async def test_what_is_made_on_the_server_s_own_machine_works_on_another(start: Start, host: str) -> None:
+    if (address := lan_address(host)) is None:
+        pytest.skip("NO private address of this kind here: what others use is NOT tested")
+    server = await start(host=host, ftp=True)
+    far = f"http://{f'[{address}]' if ':' in address else address}:{server.port}/"
     async with owner(server) as anna:
-        assert anna.base.startswith("http://127.0.0.1:")
+        anna.base = server.urls()[0].rstrip("/")
+        await anna.ask("POST", "/login", data={"user": "owner", "password": PASSWORD})
         made = await anna.add("porch")
         shared = await anna.ask("POST", "/api/v1/shares", 201, json={"camera": "porch"})
         invitation = await anna.ask("POST", "/api/v1/invitations", 201, json={})
         urls = [made["upload_url"], made["mjpeg_url"], made["view_url"], shared["url"], invitation["url"]]
         assert [u for u in urls if not u.startswith(far)] == []
-        assert made["ftp"]["host"] == lan_address() and "127.0.0.1" not in str(made)
+        assert made["ftp"]["host"] == address and "127.0.0.1" not in str(made) and "[::1]" not in str(made)
         await anna.ask("PUT", made["upload_url"], 201, data=jpeg(1), headers=basic(made["login"], made["password"]))
         for link in (shared["url"], invitation["url"]):
             await anna.ask("GET", link)

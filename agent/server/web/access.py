@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from agent.dispatch.listen import is_loopback, lan_address
+from agent.dispatch.listen import EVERYWHERE, is_loopback, lan_address
 from agent.dispatch.problem import PROBLEM, about
 from agent.server.accounts import GUEST, MEMBER, OWNER, Who
 from agent.server.index import DamagedError, UnavailableError
@@ -189,16 +189,16 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def base_of(request: web.Request, public_url: str | None, everywhere: bool, port: int) -> str:
+def base_of(request: web.Request, public_url: str | None, host: str, port: int) -> str:
     """Our address as the settings say, or as the asker reached it.
 
-    To who asks from this very machine, while we listen `everywhere`, the one by which others reach us: what is made of
-    it is for them.
+    To who asks from this very machine, while we listen on all addresses (`host`), the one by which others reach us:
+    what is made of it is for them.
     """
     if public_url:
         return public_url.rstrip("/")
-    if everywhere and is_loopback(request.url.host) and (far := lan_address()):
-        return f"{request.scheme}://{far}:{port}"
+    if host in EVERYWHERE and is_loopback(request.url.host) and (far := lan_address(host)):
+        return f"{request.scheme}://{f'[{far}]' if ':' in far else far}:{port}"
     return f"{request.scheme}://{request.host}"
 
 
