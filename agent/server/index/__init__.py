@@ -172,7 +172,7 @@ class Index(Protocol):
         """Leave nothing of what was removed in the database's files. Not part of any transaction."""
 
     async def close(self) -> None:
-        """Finish what waits, then close."""
+        """Finish what waits, then close. Where the disk hangs that is given up: it was not answered."""
 
 
 class OpenIndex(Protocol):

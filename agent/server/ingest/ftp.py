@@ -16,11 +16,11 @@ from typing import Any
 from agent.clock import Clock
 from agent.errors import UsageError
 from agent.server.cameras import Camera, Cameras
+from agent.server.ingest.desk import Desk
 from agent.server.ingest.ftpdata import Passive, Waiting, plain
 from agent.server.ingest.ftpnames import Shelf
 from agent.server.ingest.ftpverbs import Commands, Quit, Work
 from agent.server.ingest.later import Later
-from agent.server.ingest.pictures import Desk
 from agent.server.ingest.presence import Presence
 from agent.server.tls import Tls
 from agent.server.web.auth import Throttle
@@ -31,6 +31,7 @@ MAX_LINE = 4096
 ROOM = 1024
 MAX_LINES = 64
 IDLE_S = 120.0
+CLOSE_S = 0.5
 SESSIONS = 500
 SESSIONS_OF_ADDRESS = 50
 HTTP = re.compile(rb"(?:GET|POST|HEAD|PUT|OPTIONS|CONNECT|DELETE|PATCH|TRACE) ")
@@ -112,13 +113,13 @@ class FtpIngest:
                 del self._addresses[session.peer]
 
     async def close(self) -> None:
-        """End the listener and the sessions; an upload under way gets a second."""
+        """End the listener and the sessions; an upload under way gets a moment."""
         if self._server is not None:
             self._server.close()
         tasks = [s.end(421, "The server ends.") for s in list(self._sessions)]
         running = [t for t in tasks if t is not None and not t.done()]
         if running:
-            await asyncio.wait(running, timeout=1.0)
+            await asyncio.wait(running, timeout=CLOSE_S)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import queue
 import sqlite3
@@ -20,8 +21,11 @@ from agent.server.index import DamagedError, Rows, TakenError, UnavailableError,
 from agent.server.sqlite.schema import MIGRATIONS
 from agent.server.sqlite.tables import SqliteEvents, SqliteItems, SqliteTable
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 MAX_VACUUM_BYTES = 64 * 1024 * 1024
+CLOSE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -109,12 +113,19 @@ class SqliteIndex:
         return await self.write(lambda _: int(self._conn.execute("PRAGMA data_version").fetchone()[0]))
 
     async def close(self) -> None:
-        """Finish what waits, then close."""
+        """Finish what waits, then close; a writer whom the disk holds up for CLOSE_S is left to itself."""
         await asyncio.get_running_loop().run_in_executor(None, self._close)
 
     def _close(self) -> None:
         self._jobs.put(None)
-        self._writer.join()
+        done = -1
+        while self._writer.is_alive() and done != self.commits:
+            done = self.commits
+            self._writer.join(CLOSE_S)
+        if self._writer.is_alive():
+            log.warning("%s: the disk hangs, and what waits for it is left", self._path)
+            self._reader.shutdown(wait=False)
+            return
         self._reader.shutdown(wait=True)
         self._reads.close()
         self._conn.close()
