@@ -22,10 +22,10 @@ from agent.server.catalog import Catalog
 from agent.server.handover import Pairing
 from agent.server.index import OpenIndex, UnavailableError
 from agent.server.ingest import Intake
+from agent.server.ingest.desk import Desk
 from agent.server.ingest.ftpdata import Waiting
 from agent.server.ingest.http import HttpIngest
 from agent.server.ingest.local import LocalSink
-from agent.server.ingest.pictures import Desk
 from agent.server.ingest.presence import Presence
 from agent.server.ingest.pull import Puller
 from agent.server.ingest.upload import Upload
@@ -235,6 +235,7 @@ class CameraServer:
             self._courier = Courier(archive.index, catalog, notifiers, self._clock, page)
             archive.on_item = enqueue
         self._desk = Desk(self._intake, self._clock)
+        await self._desk.open()
         catalog.arrived = self._desk.arrived
         if self.settings.tls_cert is not None and self.settings.tls_key is not None:
             self._tls = Tls(self.settings.tls_cert, self.settings.tls_key)

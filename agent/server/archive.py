@@ -27,6 +27,7 @@ from agent.server.erasure import Erasure
 from agent.server.eventlog import note_item
 from agent.server.index import DamagedError, OpenIndex, Rows, UnavailableError
 from agent.server.index.rows import Dropped, ItemRow, Span
+from agent.server.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class Archive:
             self.min_free_bytes = min_free_bytes
         self.stored = 0
         self.refused = 0
+        self._trouble = Trouble(log)
 
     async def close(self) -> None:
         await self.index.close()
@@ -147,25 +149,30 @@ class Archive:
     def _folder(self, camera: str, spool: str, seq: int) -> str:
         return f"{self.root}/items/{camera}/{spool}/{seq // ITEMS_PER_DIR}"
 
-    async def ingest(self, item: Item, *, verified: bool = False) -> Outcome:
+    async def ingest(self, item: Item, *, camera_id: str | None = None, verified: bool = False) -> Outcome:
         """Verify and store the item; returns when that is durable, never before.
 
-        `verified`: its digest was made of these very bytes just now.
+        `camera_id`: of which camera it is; None: of whichever has the name. `verified`: its digest was made of these
+        very bytes just now.
         """
         if not (NAME.match(item.camera) and SPOOL.match(item.spool) and 1 <= item.seq <= ledger.MAX_SEQ):
             return self.count(Outcome.TYPE)
         try:
-            return self.count(await self.index.write(lambda rows: self._store(rows, item, verified)))
+            outcome = await self.index.write(lambda rows: self._store(rows, item, camera_id, verified))
         except (OSError, UnavailableError) as e:
-            log.warning("the store %s takes no item now: %s", self.root, e)
+            self._trouble.tell(f"the store {self.root} takes no item now: {e}")
             return self.count(Outcome.FULL)
+        self._trouble.over()
+        return self.count(outcome)
 
-    async def declare(self, camera: str, spool: str, first: int, last: int, why: object) -> None:
+    async def declare(
+        self, camera: str, spool: str, first: int, last: int, why: object, *, camera_id: str | None = None
+    ) -> None:
         """The sender gave up these numbers: they will not come, and that is known; `why` in words of its own."""
         now = self._clock.wall_ns()
 
         def run(rows: Rows) -> None:
-            if not _known(rows, camera):
+            if not _known(rows, camera, camera_id):
                 return
             # Of a range of which some was stored, just the rest is missing.
             for a, b in ledger.unsettled(rows, camera, spool, first, last):
@@ -196,10 +203,10 @@ class Archive:
         self.refused += not outcome.settled
         return outcome
 
-    def _store(self, rows: Rows, item: Item, verified: bool) -> Outcome:
+    def _store(self, rows: Rows, item: Item, camera_id: str | None, verified: bool) -> Outcome:
         if not verified and Item.digest(item.payload) != item.sha256:
             return Outcome.DIGEST
-        if not _known(rows, item.camera):
+        if not _known(rows, item.camera, camera_id):
             return Outcome.GONE
         near = ledger.near(rows, item.camera, item.spool, item.seq, item.seq)
         if ledger.holds(near, item.seq) and (same := _same(rows, item)) is not None:
@@ -255,25 +262,23 @@ class Archive:
             raise
         rows.dirs.add(folder)
 
-    async def make_beside(self, camera: str, spool: str, name: str) -> Path | None:
-        """An empty file beside the items of a run, its name durable; None: the camera is gone. Raises OSError.
+    async def make_beside(self, of: tuple[str, str, str], name: str) -> Path | None:
+        """A file beside the items of a run (camera, its id, spool), its name durable; None: the camera is gone.
 
-        It goes with the camera's folder when that is erased.
+        It goes with the camera's folder when that is erased. Raises OSError, UnavailableError.
         """
+        camera, camera_id, spool = of
         folder = self.root / "items" / camera / spool
 
         def run(rows: Rows) -> Path | None:
-            if not _known(rows, camera):
+            if not _known(rows, camera, camera_id):
                 return None
             self._make_folders(rows, folder)
             (folder / name).touch(mode=0o600)
             rows.dirs.add(str(folder))
             return folder / name
 
-        try:
-            return await self.index.write(run)
-        except UnavailableError as e:
-            raise OSError(f"the index cannot be used now: {e}") from None
+        return await self.index.write(run)
 
     def _write(self, path: str, payload: bytes) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -352,8 +357,10 @@ def unusable(root: Path, e: UnavailableError) -> UsageError:
     return UsageError(f"the index of the store {root} cannot be used now: {e}", 73)
 
 
-def _known(rows: Rows, camera: str) -> bool:
-    return rows.cameras.count(name=camera) > 0
+def _known(rows: Rows, camera: str, camera_id: str | None) -> bool:
+    """Whether the camera is there, and not another one that has its name since."""
+    that = {} if camera_id is None else {"camera_id": camera_id}
+    return rows.cameras.count(name=camera, **that) > 0
 
 
 def _same(rows: Rows, item: Item) -> bool | None:

@@ -105,10 +105,14 @@ async def nothing(*_: object) -> None:
 
 
 class Camera:
-    """`hub` carries its live frames; `account` is whose it is; the rest is what people want to know of it."""
+    """`hub` carries its live frames; `account` is whose it is; the rest is what people want to know of it.
+
+    `id` tells it from others that had its name before, as the index does.
+    """
 
     def __init__(self, name: str, account: int = 1, login: str = "", settings: CameraSettings | None = None) -> None:
         self.name = name
+        self.id = ""
         self.account = account
         self.login = login
         self.settings = settings or CameraSettings()

@@ -189,7 +189,7 @@ class Cameras:
         except ValueError:
             settings = CameraSettings()
         camera = self._cameras.setdefault(row.name, Camera(row.name))
-        camera.account, camera.login, camera.settings = row.account, row.login, settings
+        camera.id, camera.account, camera.login, camera.settings = row.camera_id, row.account, row.login, settings
         camera.pull_error = row.pull_error
         camera.remembered = lambda: self.remembered(row.name)
         self._rows[row.name] = row

@@ -15,7 +15,7 @@ from agent.frame import ItemType
 from agent.server import ledger, past, sqlite
 from agent.server.archive import ITEMS_PER_DIR, SUFFIX, Key, refuse_blank, unusable
 from agent.server.index import Below, From, Rows, UnavailableError
-from agent.server.ingest.journalfile import left_in, parse
+from agent.server.ingest.journalfile import behind, left_in, parse, read
 
 FINDINGS = 20
 BLOCK_BYTES = 1024 * 1024
@@ -27,9 +27,10 @@ class Report:
 
     With one, each promised item is stored, declared, expired (stored, and deleted since by retention), or one of
     these, which must be 0: `lost` (none of it; also without a ledger: a number that its sender was given an answer for
-    and that is nowhere), `dup` (stored more than once), `torn` (its file is missing, short or altered), `wrong`
-    (another content is stored under its number). `unindexed`: files without a row, left by an upload that was cut off
-    and will come again; harmless.
+    and that is nowhere), `dup` (stored more than once), `torn` (its file is missing, short or altered; also a
+    journal of uploads that cannot be read or is damaged), `wrong` (another content is stored under its number).
+    `unindexed`: files without a row, left by an upload that was cut off and will come again; harmless. `waiting`:
+    pictures of journals, which a server makes clips of.
     """
 
     promised: int = 0
@@ -48,10 +49,11 @@ class Report:
     def ok(self) -> bool:
         return not (self.lost or self.dup or self.torn or self.wrong)
 
-    def find(self, what: str, key: Key, why: str) -> None:
+    def find(self, what: str, key: Key | Path, why: str) -> None:
         setattr(self, what, getattr(self, what) + 1)
         if len(self.findings) < FINDINGS:
-            self.findings.append(f"{what}: {key[0]} {key[1]}-{key[2]}: {why}")
+            of = str(key) if isinstance(key, Path) else f"{key[0]} {key[1]}-{key[2]}"
+            self.findings.append(f"{what}: {of}: {why}")
 
     def as_json(self) -> dict[str, object]:
         names = ("promised", "stored", "declared", "lost", "dup", "torn", "wrong")
@@ -80,8 +82,9 @@ def check(store: Path, ledgers: tuple[Path, ...] = ()) -> Report:
             if not ledgers:
                 report.declared = _declared_numbers(rows)
             known = {_path(store, key, type_) for key, (_, type_) in digests.items()}
-            report.waiting = sum(_waiting(rows, path) for path in left_in(store))
             report.unindexed = sum(1 for path in (store / "items").rglob("*.*") if path not in known)
+        for path in left_in(store):
+            _check_journal(store, path, report)
         with sqlite.snapshot(store) as now:  # retention may have taken some since the check began
             for key, why in torn:
                 if now.items.get(camera=key[0], spool=key[1], seq=key[2]) is not None:
@@ -162,15 +165,28 @@ def _check_promises(
                 report.find("lost", key, "promised, and neither stored nor declared")
 
 
-def _waiting(rows: Rows, journal: Path) -> int:
-    camera, spool = journal.parts[-3:-1]
-    try:
-        written = parse(journal.read_bytes())
-    except FileNotFoundError:
-        return 0  # a server has made a clip of it
-    if written is None or ledger.holds(ledger.near(rows, camera, spool, written.seq, written.seq), written.seq):
-        return 0
-    return written.pictures
+def _check_journal(store: Path, path: Path, report: Report) -> None:
+    camera, spool = path.parts[-3:-1]
+    for _ in range(2):  # a server may be writing there: what is torn is read again
+        try:
+            data = read(path)
+        except FileNotFoundError:
+            return  # a server has made a clip of it
+        except OSError as e:
+            report.find("torn", path, e.strerror or str(e))
+            return
+        written = parse(data)
+        later = behind(data, written.bytes if written else 0)
+        numbers = later | ({written.seq} if written else set())
+        with sqlite.snapshot(store) as rows:  # after the file: it knows the clips of what is left of earlier fillings
+            waiting = {n for n in numbers if not ledger.holds(ledger.near(rows, camera, spool, n, n), n)}
+        torn = later & waiting
+        if not torn:
+            break
+    if torn:
+        report.find("torn", path, "a record is damaged, and whole ones of uploads that are no clip yet come behind it")
+    if written is not None and written.seq in waiting:
+        report.waiting += written.pictures
 
 
 def _declared(rows: Rows, key: Key) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 class Trouble:
@@ -18,3 +22,9 @@ class Trouble:
 
     def over(self) -> None:
         self._said = ""
+
+
+def seen(task: asyncio.Future[Any]) -> None:
+    """For the end of a task that nobody waits for: what it raised is in the log."""
+    if not task.cancelled() and (e := task.exception()) is not None:
+        log.error("something that nobody waits for failed: %s", e, exc_info=e)

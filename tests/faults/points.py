@@ -27,8 +27,9 @@ from agent.server.archive import Archive
 from agent.server.fsck import check
 from agent.server.index.rows import CameraRow
 from agent.server.ingest import journalfile
-from agent.server.ingest.journal import Journal, Scribe, take_over
+from agent.server.ingest.journal import Journal, take_over
 from agent.server.ingest.journalfile import left_in
+from agent.server.ingest.scribe import Scribe
 from agent.spool.disk import SMALL_BYTES, Disk
 from agent.spool.record import BLOCK
 from agent.spool.store import Spool
@@ -152,7 +153,7 @@ def picture(i: int) -> Frame:
 def open_journal(archive: Archive, scribe: Scribe, folder: Path) -> Journal:
     """Of a run of its own, that begins with number 1."""
     run = hashlib.sha256(b"%d" % len(list(folder.glob("journal/items/*/*")))).hexdigest()[:16]
-    return Journal(archive, scribe, ("cam1", run), itertools.count(1).__next__, archive.ingest)
+    return Journal(archive, scribe, ("cam1", "", run), itertools.count(1).__next__, archive.ingest)
 
 
 async def upload(folder: Path) -> None:
@@ -170,7 +171,7 @@ async def upload(folder: Path) -> None:
         for i in range(0, ITEMS, 2):
             await asyncio.gather(take(i), take(i + 1))
     await journal.close()
-    scribe.close()
+    await scribe.close()
     await archive.close()
 
 
@@ -184,7 +185,7 @@ async def check_journal(folder: Path) -> list[str]:
     outcomes = [await journal.put(picture(ITEMS), 9, truncated=False)]
     await journal.close()
     wrong += [f"anew: {o.value}" for o in outcomes if not o.settled]
-    scribe.close()
+    await scribe.close()
     await archive.close()
     root = folder / "journal"
     found = check(root)

@@ -94,6 +94,8 @@ def lives(store: Path, n: int, die: Callable[[subprocess.Popen[str]], None], fir
         while left_in(store) and time.monotonic() < deadline:
             time.sleep(0.05)
         camera.upload(ftp)
+        while check(store).waiting and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert server.stdin is not None
         server.stdin.close()
         assert server.wait(20) == 0

@@ -11,6 +11,7 @@ import pytest
 
 from agent.server.app import CameraServer, ServerSettings
 from tests.server.agents import Uplinks
+from tests.server.journals import Bench
 
 Start = Callable[..., Awaitable[CameraServer]]
 
@@ -59,3 +60,11 @@ async def connect() -> AsyncIterator[Uplinks]:
     uplinks = Uplinks()
     yield uplinks
     await uplinks.close()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """An archive with a camera and journals for it, in `store` beside those of servers."""
+    one = Bench(tmp_path / "store")
+    yield one
+    await one.close()

@@ -9,7 +9,6 @@ import io
 import os
 import random
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -24,17 +23,15 @@ from agent.server.app import CameraServer
 from agent.server.archive import Archive, Outcome
 from agent.server.camera import CameraSettings
 from agent.server.fsck import check
-from agent.server.index.rows import CameraRow
 from agent.server.ingest import journalfile
-from agent.server.ingest.journal import LARGE_BYTES, Journal, Scribe, take_over
+from agent.server.ingest.journal import LARGE_BYTES, take_over
 from agent.server.ingest.journalfile import HEAD, Half, left_in, parse
 from agent.server.rebuild import rebuild
 from tests.server.conftest import Start
+from tests.server.journals import Bench
 from tests.server.people import basic
 from tests.server.pictures import frame, jpeg, kept, settled
 from tests.server.test_ways_in import events, stored
-
-RUN = "0123456789abcdef"
 
 
 def put_all(port: int | None, login: str, password: str, pictures: list[bytes]) -> list[str]:
@@ -122,39 +119,6 @@ async def test_pauses_make_events_of_their_own(
         await asyncio.sleep(1.3 if n == 2 else 0.01)
     await asyncio.sleep(1.2)
     assert [(e["state"], e["frames"]) for e in await events(server, viewer)] == [("closed", 3), ("closed", 3)]
-
-
-class Bench:
-    """An archive with a camera, and journals for it."""
-
-    def __init__(self, root: Path) -> None:
-        self.archive = Archive(root, min_free_bytes=0)
-        self.scribe = Scribe(durable=True)
-        self.numbers = iter(range(1, 1000))
-        self.refusing = False
-
-    async def open(self) -> Journal:
-        await self.archive.index.write(lambda rows: rows.cameras.put(CameraRow("porch", 1, "", None, None, "{}")))
-        return Journal(self.archive, self.scribe, ("porch", RUN), self.numbers.__next__, self.hand)
-
-    async def hand(self, item: Item) -> Outcome:
-        if self.refusing:
-            return Outcome.FULL
-        return await self.archive.ingest(item)
-
-    async def close(self) -> None:
-        self.scribe.close()
-        await self.archive.close()
-
-    def pictures(self) -> list[bytes]:
-        return [data for _, data in sorted((e.index, data) for e, data in kept(self.archive.root / "items"))]
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    one = Bench(tmp_path / "store")
-    yield one
-    await one.close()
 
 
 async def test_what_the_archive_refuses_waits_and_who_brings_more_waits_too(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from agent.frame import Item, ItemType
 from agent.server import ledger
 from agent.server.archive import Archive, Outcome
 from agent.server.cameras import Camera
 from agent.server.catalog import Catalog
-from agent.server.index import Rows
+from agent.server.index import Rows, UnavailableError
 from agent.server.ingest.room import Room
 from agent.server.news import News
 
@@ -26,17 +28,25 @@ class Intake:
 
     async def take(self, camera: Camera, item: Item, *, verified: bool = False) -> Outcome:
         """Returns when the outcome is durable; `verified`: the digest was made here, of these very bytes."""
-        outcome = await self.archive.ingest(item, verified=verified)
+        outcome = await self.archive.ingest(item, camera_id=camera.id, verified=verified)
         if outcome is Outcome.TYPE:
             # It will never be taken, so that it does not come is known: the numbers have no hole there.
-            await self.archive.declare(item.camera, item.spool, item.seq, item.seq, "refused")
+            try:
+                await self.declare(camera, item.spool, item.seq, item.seq, "refused")
+            except UnavailableError:
+                return Outcome.FULL  # when it comes again
         if outcome is Outcome.STORED:
             camera.items += 1
             if item.type is ItemType.CLIP:
                 camera.last_frame_ns = max(camera.last_frame_ns, item.wall_ns)
             if item.event and self._news.listeners:
-                await self._tell(item)
+                with suppress(UnavailableError):  # it is stored, whoever hears of it
+                    await self._tell(item)
         return outcome
+
+    async def declare(self, camera: Camera, spool: str, first: int, last: int, why: object) -> None:
+        """As `Archive.declare`. Raises UnavailableError."""
+        await self.archive.declare(camera.name, spool, first, last, why, camera_id=camera.id)
 
     async def standing(self, camera: str, spool: str) -> Standing | None:
         """Where the camera that has this name now stands; None when there is none.

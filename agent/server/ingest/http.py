@@ -243,7 +243,7 @@ class HttpIngest:
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (first, last))
         if not (isinstance(spool, str) and SPOOL.match(spool) and whole and 1 <= first <= last <= MAX_SEQ):
             raise Refused(400, "range", "dropped names no range of a spool")
-        await self._intake.archive.declare(camera.name, spool, first, last, why)
+        await self._intake.declare(camera, spool, first, last, why)
         return await self._acks(camera, spool)
 
     async def _ack(self, request: web.Request, camera: Camera) -> web.Response:

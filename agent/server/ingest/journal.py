@@ -7,22 +7,21 @@ appended to a file whose blocks are mostly there already; what came within a sec
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import queue
-import threading
-from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agent.frame import Frame, Item
 from agent.media import clip
 from agent.server.archive import Archive, Outcome
-from agent.server.batches import waiting
-from agent.server.ingest.journalfile import HEAD, NAMES, Half, parse, remove
+from agent.server.index import UnavailableError
+from agent.server.ingest.journalfile import HEAD, NAMES, Half, parse, read, remove
 from agent.server.ingest.later import Later
+from agent.server.ingest.scribe import Scribe
+from agent.server.trouble import Trouble, seen
+from agent.supervise import backoff_s
 
 log = logging.getLogger(__name__)
 
@@ -30,217 +29,138 @@ LARGE_BYTES = 1024 * 1024
 """Such a picture is better an item of its own: it would be written twice, and its sync is the least of it."""
 YOUNG_S, YOUNG_CLIP_S, CLIP_S = 2.0, 0.25, 1.0
 """As agents cut their events: short clips while one is young. Its first picture waits for no other."""
-RETRY_S = 1.0
-AT_ONCE = 8
-
-
-class Scribe:
-    """The thread that writes for all journals of a server: what waits meanwhile shares a sync of each file.
-
-    Not `durable`: nothing is synced, and the loop writes by itself. At most AT_ONCE clips are made `together`.
-    """
-
-    def __init__(self, *, durable: bool) -> None:
-        self.together = asyncio.Semaphore(AT_ONCE)
-        self._durable = durable
-        self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-read")  # whoever else reads, uploads go on
-
-    async def write(self, half: Half, record: bytes) -> bool:
-        """Append the record; returns whether it is durable."""
-        job = _Job(half, half.size, record, self._loop.create_future())
-        half.size += len(record)
-        half.waiting += 1
-        if self._durable:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
-                self._thread.start()
-            self._jobs.put(job)
-        else:
-            job.write()
-            self._tell([job])
-        return await job.done
-
-    async def clip(self, half: Half, camera: str, spool: str) -> Item | None:
-        """What was written to the file, as an item; None: nothing. Raises OSError."""
-        return await self._loop.run_in_executor(self._reader, _clip, half, camera, spool)
-
-    def close(self) -> None:
-        """Nothing may be on its way any more."""
-        self._reader.shutdown(wait=True)
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _work(self) -> None:
-        ended = False
-        while not ended:
-            jobs, ended = waiting(self._jobs)
-            for job in jobs:
-                job.write()
-            for half in {job.half for job in jobs}:
-                _sync(half)
-            for job in jobs:
-                job.well = job.well and not job.half.broken
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._tell, jobs)
-
-    @staticmethod
-    def _tell(jobs: Iterable[_Job]) -> None:
-        for job in jobs:
-            job.half.settle()
-            if not job.done.done():
-                job.done.set_result(job.well)
-
-
-@dataclass(slots=True)
-class _Job:
-    half: Half
-    at: int
-    record: bytes
-    done: asyncio.Future[bool]
-    well: bool = False
-
-    def write(self) -> None:
-        try:
-            done = os.pwrite(self.half.fd, self.record, self.at)
-            while done < len(self.record):
-                done += os.pwrite(self.half.fd, memoryview(self.record)[done:], self.at + done)
-            self.well = True
-        except OSError as e:
-            _break(self.half, e)
-
-
-def _clip(half: Half, camera: str, spool: str) -> Item | None:
-    written = half.read()
-    if written is None or (written.bytes < half.size and not half.broken):
-        log.error("%s: pictures that were stored are damaged", half.path)
-    return written.item(camera, spool) if written else None
-
-
-def _sync(half: Half) -> None:
-    if half.broken:
-        return
-    try:
-        os.fdatasync(half.fd)
-    except OSError as e:
-        _break(half, e)
-
-
-def _break(half: Half, e: OSError) -> None:
-    half.broken = True
-    log.warning("%s: %s; pictures are refused", half.path, e.strerror)
+WAIT_S = 10.0
+REST_S = 60.0
+RNG = random.Random()
 
 
 class Journal:
     """One run of one camera: pictures in, clips out.
 
-    `number` gives a clip's number when it begins; `hand` stores it. A clip that the archive does not take now is
-    tried again; two files of 4 MiB are the bound: who brings more waits until one is free.
+    One file is filled while a clip is made of the other, at most one at a time: behind a clip that takes long, or that
+    the archive refuses and is tried again, the next one grows. Two files of 4 MiB are the bound: who brings more waits
+    until one is free, WAIT_S at most. While nothing comes there are none.
     """
 
     def __init__(
         self,
         archive: Archive,
         scribe: Scribe,
-        of: tuple[str, str],
+        of: tuple[str, str, str],
         number: Callable[[], int],
         hand: Callable[[Item], Awaitable[Outcome]],
     ) -> None:
-        """`of`: camera and run."""
+        """`of`: the camera, its id, the run; `number` gives a clip's number when it begins; `hand` stores it."""
         self._archive = archive
         self._scribe = scribe
-        self._camera, self._spool = of
+        self._camera, self._camera_id, self._spool = of
         self._number = number
         self._hand = hand
         self._names = list(NAMES)
         self._free: list[Half] = []
         self._filling: Half | None = None
+        self._full: list[Half] = []  # to become clips, the oldest first
         self._event, self._since_s = 0, 0.0
-        self._due = Later(self.turn)
-        self._clips: set[asyncio.Task[None]] = set()
-        self._refused: list[Half] = []
-        self._again = Later(self._try_again)
+        self._due, self._idle = Later(self._turn), Later(self._rest)
+        self._maker: asyncio.Task[None] | None = None
+        self._refused = False
         self._opening = asyncio.Lock()
-        self._freed = asyncio.Event()
-        self._gone = False
+        self._changed = asyncio.Event()  # a file is free, or a clip was refused
+        self._end: Outcome | None = None  # what whoever comes now is told
+        self._trouble = Trouble(log)
 
     async def put(self, frame: Frame, event: int, *, truncated: bool) -> Outcome:
         """The picture is durable when this returns STORED; within a second or so it is in the archive."""
         payload = clip.pack((frame,), truncated=truncated)
-        if not self._archive.room(len(payload)):
+        length = HEAD.size + len(payload)
+        if self._end is None and not self._archive.room(length):
             return self._archive.count(Outcome.FULL)
-        try:
-            half = await self._half(event, HEAD.size + len(payload))
-        except OSError as e:
-            log.warning("%s: a picture was not stored: %s", self._camera, e)
-            return self._archive.count(Outcome.FULL)
-        if half is not None and not await self._scribe.write(half, half.record(payload)):
-            return self._archive.count(Outcome.FULL)
-        return Outcome.GONE if self._gone else Outcome.STORED
-
-    def turn(self) -> None:
-        """What came until now becomes a clip."""
-        half, self._filling = self._filling, None
-        if half is not None:
-            self._store(half)
+        half = self._half(event, length)
+        if half is None and self._end is None:
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    half = await self._wait(event, length)
+            except TimeoutError:
+                return self._archive.count(Outcome.FULL)
+            except (OSError, UnavailableError) as e:
+                self._trouble.tell(f"{self._camera}: pictures are refused, there is no file for them: {e}")
+                return self._archive.count(Outcome.FULL)
+        if half is None or not await self._scribe.write(half, half.record(payload)):
+            return self._archive.count(self._end or Outcome.FULL)
+        return self._end if self._end is Outcome.GONE else Outcome.STORED
 
     @property
     def pending(self) -> bool:
         """Whether something is no clip yet, and was not refused."""
-        return self._filling is not None or bool(self._clips)
+        return (self._filling is not None or self._maker is not None) and not self._refused
 
     async def flush(self) -> None:
         """Wait until what came until now is in the archive, or was refused by it."""
-        self.turn()
-        if self._clips:
-            await asyncio.wait(self._clips)
+        await self._made()
+        if self._maker is None:
+            self._cut()
+            await self._made()
 
     async def close(self) -> None:
         """The same; what was refused stays for the next start."""
-        self._due.end()
+        self._end = self._end or Outcome.FULL
         await self.flush()
-        self._again.end()
-        for half in self._refused:
-            os.close(half.fd)
-        for half in self._free:
-            remove(half.path)
-        self._let_go()
+        await asyncio.gather(*self.stop(self._end))
 
-    def abandon(self) -> None:
-        """The camera is deleted, and the files with it: nothing of it goes anywhere."""
-        self._gone = True
+    def stop(self, end: Outcome) -> list[asyncio.Future[None]]:
+        """Let go of the files; the answer: when they are closed. Whoever comes now is told `end`.
+
+        FULL: what is no clip yet stays for the next start. GONE: the camera is deleted, and all goes with it.
+        """
+        self._end, keep = end, end is not Outcome.GONE
         self._due.end()
-        self._again.end()
-        self.turn()
-        self._free += self._refused
-        self._let_go()
-        self._freed.set()
+        self._idle.end()
+        if self._maker is not None:
+            self._maker.cancel()
+        full = [*self._full, self._filling] if self._filling is not None else self._full
+        closed = [self._scribe.let_go(half, keep=keep) for half in full]
+        closed += [self._scribe.let_go(half) for half in self._free]
+        self._free, self._full, self._filling = [], [], None
+        self._changed.set()
+        return closed
 
-    def _let_go(self) -> None:
-        for half in self._free:
-            os.close(half.fd)
-        self._free.clear()
-
-    async def _half(self, event: int, length: int) -> Half | None:
-        """A file for one more picture; waits for it. None: the camera is gone. Raises OSError."""
-        while not self._gone:
-            if self._filling is not None:
-                if self._filling.takes(event, length):
-                    return self._filling
-                self.turn()
-            if self._free:
-                self._filling = half = self._free.pop()
-                half.begin(self._number(), event)
-                self._due.put_off(self._clip_s(event))
+    def _half(self, event: int, length: int) -> Half | None:
+        """The file for one more picture, if there is one now."""
+        if (half := self._filling) is not None:
+            if half.takes(event, length):
                 return half
-            if not await self._open():
-                self._freed.clear()
-                await self._freed.wait()
+            self._cut()
+        if not self._free:
+            return None
+        self._filling = half = self._free.pop()
+        half.begin(self._number(), event)
+        self._due.put_off(self._clip_s(event))
+        self._idle.put_off(REST_S)
+        return half
+
+    async def _wait(self, event: int, length: int) -> Half | None:
+        """Wait for one; None: the journal ends. Raises OSError, UnavailableError."""
+        while self._end is None:
+            await self._open()
+            if (half := self._half(event, length)) is not None:
+                return half
+            if not self._names:
+                self._changed.clear()
+                await self._changed.wait()
         return None
+
+    async def _open(self) -> None:
+        """Have one file more, unless both are in use."""
+        async with self._opening:
+            if self._free or self._filling is not None or not self._names:
+                return
+            of = (self._camera, self._camera_id, self._spool)
+            path = await self._archive.make_beside(of, self._names[0])
+            if path is None:
+                self.stop(Outcome.GONE)
+            elif self._end is None:
+                self._free.append(Half(path, os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)))
+                del self._names[0]
 
     def _clip_s(self, event: int) -> float:
         """How long a clip that begins now may get."""
@@ -250,55 +170,83 @@ class Journal:
             return 0.0
         return YOUNG_CLIP_S if now_s - self._since_s < YOUNG_S else CLIP_S
 
-    async def _open(self) -> bool:
-        """Have one file more, unless both are in use. Raises OSError."""
-        async with self._opening:
-            if self._free or self._filling is not None:
-                return True
-            if not self._names:
-                return False
-            path = await self._archive.make_beside(self._camera, self._spool, self._names[0])
-            if path is None:
-                self._gone = True
-            else:
-                self._free.append(Half(path, os.open(path, os.O_RDWR | os.O_CLOEXEC)))
-                del self._names[0]
-            return True
-
-    def _store(self, half: Half) -> None:
-        task = asyncio.ensure_future(self._make_clip(half))
-        self._clips.add(task)
-        task.add_done_callback(self._clips.discard)
-
-    def _try_again(self) -> None:
-        refused, self._refused = self._refused, []
-        for half in refused:
-            self._store(half)
-
-    async def _make_clip(self, half: Half) -> None:
-        await half.written()
-        outcome = Outcome.GONE if self._gone else await self._hand_over(half)
-        if self._gone:
-            os.close(half.fd)
-        elif outcome is Outcome.FULL:
-            self._refused.append(half)
-            self._again.put_off(RETRY_S)
-        elif half.broken:
-            os.close(half.fd)
-            remove(half.path)
-            self._names.append(half.path.name)
+    def _turn(self) -> None:
+        """The clip that grows is long enough; behind another one it grows on."""
+        if self._maker is not None:
+            self._due.put_off(YOUNG_CLIP_S)
         else:
-            self._free.append(half)
-        self._freed.set()
+            self._cut()
 
-    async def _hand_over(self, half: Half) -> Outcome:
+    def _cut(self) -> None:
+        half, self._filling = self._filling, None
+        if half is not None:
+            self._full.append(half)
+        if self._full and self._maker is None:
+            self._maker = asyncio.ensure_future(self._make())
+            self._maker.add_done_callback(seen)
+
+    async def _made(self) -> None:
+        while self._maker is not None and not self._refused:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _make(self) -> None:
+        """Clips of what is full, one after the other."""
+        failures = 0
+        try:
+            while self._full:
+                outcome = await self._store(self._full[0])
+                if outcome is Outcome.GONE:
+                    self.stop(Outcome.GONE)
+                elif outcome is Outcome.FULL:
+                    failures, self._refused = failures + 1, True
+                    self._changed.set()
+                    await asyncio.sleep(backoff_s(failures, RNG))
+                else:
+                    failures, self._refused = 0, False
+                    self._trouble.over()
+                    self._free_again(self._full.pop(0))
+        finally:
+            self._maker, self._refused = None, False
+            self._changed.set()
+
+    async def _store(self, half: Half) -> Outcome:
         async with self._scribe.together:
             try:
-                item = await self._scribe.clip(half, self._camera, self._spool)
-            except OSError as e:
-                log.error("%s: pictures cannot be read again: %s", half.path, e)
+                item = await self._scribe.item(half, self._camera, self._spool)
+                outcome = Outcome.STORED if item is None else await self._hand(item)
+            except Exception as e:  # they were answered: whatever it is, they are tried again
+                self._trouble.tell(f"{self._camera}: pictures that were answered wait in {half.path}: {e!r}")
                 return Outcome.FULL
-            return Outcome.STORED if item is None else await self._hand(item)
+        if outcome is Outcome.FULL:
+            self._trouble.tell(f"{self._camera}: pictures that were answered wait: the archive takes none now")
+        elif not outcome.settled and outcome is not Outcome.GONE:
+            log.error("%s: pictures that were answered are not stored: %s", self._camera, outcome.value)
+        return outcome
+
+    def _free_again(self, half: Half) -> None:
+        if half.broken:
+            self._drop(half)
+        else:
+            self._free.append(half)
+            self._changed.set()
+
+    def _rest(self) -> None:
+        """Nothing came for a while."""
+        if self._filling is not None or self._full:
+            self._idle.put_off(REST_S)
+            return
+        while self._free:
+            self._drop(self._free.pop())
+
+    def _drop(self, half: Half) -> None:
+        """Then its name is there for another file."""
+
+        def dropped(_: asyncio.Future[None]) -> None:
+            self._names.append(half.path.name)
+            self._changed.set()
+
+        self._scribe.let_go(half).add_done_callback(dropped)
 
 
 async def take_over(path: Path, hand: Callable[[Item], Awaitable[Outcome]]) -> bool:
@@ -306,10 +254,10 @@ async def take_over(path: Path, hand: Callable[[Item], Awaitable[Outcome]]) -> b
 
     What was stored before is known by its number. Raises OSError.
     """
-    written = parse(await asyncio.to_thread(path.read_bytes))
+    written = parse(await asyncio.to_thread(read, path))
     if written is not None:
         camera, spool = path.parts[-3:-1]
         if await hand(await asyncio.to_thread(written.item, camera, spool)) is Outcome.FULL:
             return False
-    remove(path)
+    await asyncio.to_thread(remove, path)
     return True

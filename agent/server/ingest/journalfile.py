@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import errno
+import logging
 import os
+import stat
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.frame import Item, ItemType
 from agent.media import clip
 
+log = logging.getLogger(__name__)
+
 FILL_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 2 * FILL_BYTES
+"""What is larger is no journal."""
 NAMES = ("journal-a", "journal-b")
 MAGIC = b"CAJ1"
 HEAD = struct.Struct(">4sQIII")
@@ -22,6 +29,7 @@ HEAD = struct.Struct(">4sQIII")
 The payload is a clip of one picture; the clip of a file is its payloads joined. Numbers never come again within a
 run, so that what an earlier filling left behind ends the file.
 """
+LOOKED_AT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,41 +51,92 @@ class Written:
 
 def parse(data: bytes) -> Written | None:
     """The records up to the first that is torn, or of another filling; None: there is none."""
-    at, seq, event = 0, 0, 0
+    at, clip_of = 0, None
     parts: list[memoryview] = []
-    while at + HEAD.size <= len(data):
-        magic, number, of, length, crc = HEAD.unpack_from(data, at)
-        payload = memoryview(data)[at + HEAD.size : at + HEAD.size + length]
-        if magic != MAGIC or (parts and (number, of) != (seq, event)):
-            break
-        if len(payload) != length or not length or crc != _crc(number, of, payload):
-            break
-        seq, event = number, of
+    while (found := _record(data, at)) is not None and clip_of in (None, found[0]):
+        clip_of, payload = found
         parts.append(payload)
-        at += HEAD.size + length
-    return Written(seq, event, b"".join(parts), len(parts), at) if parts else None
+        at += HEAD.size + len(payload)
+    return Written(*clip_of, b"".join(parts), len(parts), at) if clip_of else None
 
 
-def left_in(store: Path) -> list[Path]:
-    """The files of all runs in the store."""
-    return [path for name in NAMES for path in (store / "items").glob(f"*/*/{name}")]
+def behind(data: bytes, at: int) -> set[int]:
+    """The numbers of whole records that come after one, at this place, that is not."""
+    found = set()
+    for _ in range(LOOKED_AT):
+        if (at := data.find(MAGIC, at + 1)) < 0:
+            break
+        if (record := _record(data, at)) is not None:
+            found.add(record[0][0])
+    return found
+
+
+def _record(data: bytes, at: int) -> tuple[tuple[int, int], memoryview] | None:
+    """(number, event) and the payload of the record at this place, if it is whole."""
+    if at + HEAD.size > len(data):
+        return None
+    magic, seq, event, length, crc = HEAD.unpack_from(data, at)
+    payload = memoryview(data)[at + HEAD.size : at + HEAD.size + length]
+    whole = magic == MAGIC and len(payload) == length > 0 and crc == _crc(seq, event, payload)
+    return ((seq, event), payload) if whole else None
 
 
 def _crc(seq: int, event: int, payload: bytes | memoryview) -> int:
     return zlib.crc32(payload, zlib.crc32(HEAD.pack(MAGIC, seq, event, len(payload), 0)))
 
 
-class Half:
-    """One of a journal's two files: one is filled while the other becomes a clip."""
+def left_in(store: Path) -> list[Path]:
+    """The files of all runs in the store. Blocks."""
+    runs = (run for camera in _folders(store / "items") for run in _folders(camera))
+    return [path for run in runs for name in NAMES if os.path.lexists(path := run / name)]
 
-    __slots__ = ("_idle", "broken", "event", "fd", "path", "seq", "size", "waiting")
+
+def _folders(of: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(of) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def read(path: Path) -> bytes:
+    """All of a file that may be a journal. Blocks. Raises OSError, also for what is none: a link, a pipe, too large."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no plain file", str(path))
+        if status.st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, "is larger than any journal", str(path))
+        return _read(fd, status.st_size)
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size and (part := os.pread(fd, size, sum(map(len, parts)))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def remove(path: Path) -> None:
+    """The file, and the folder of its run where that is empty. Raises OSError."""
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+
+
+class Half:
+    """One of a journal's two files: one is filled while the other becomes a clip.
+
+    `broken`: a write failed, or what was written is damaged: the file is not used again.
+    """
+
+    __slots__ = ("broken", "event", "fd", "path", "seq", "size")
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
-        self.broken = False  # a write failed: nothing behind it counts, and the file is not used again
-        self.waiting = 0  # records on their way to the disk
-        self._idle: asyncio.Future[None] | None = None
+        self.broken = False
         self.begin(0, 0)
 
     def begin(self, seq: int, event: int) -> None:
@@ -92,26 +151,42 @@ class Half:
         head = HEAD.pack(MAGIC, self.seq, self.event, len(payload), _crc(self.seq, self.event, payload))
         return head + payload
 
-    def settle(self) -> None:
-        """One record is written, or never will be."""
-        self.waiting -= 1
-        if not self.waiting and self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+    def write(self, at: int, record: bytes) -> None:
+        """Blocks; where it fails the file is broken."""
+        try:
+            done = os.pwrite(self.fd, record, at)
+            while done < len(record):
+                done += os.pwrite(self.fd, memoryview(record)[done:], at + done)
+        except OSError as e:
+            self._fail(e)
 
-    async def written(self) -> None:
-        """Wait until nothing is on its way to the disk."""
-        if self.waiting:
-            self._idle = asyncio.get_running_loop().create_future()
-            await self._idle
+    def sync(self) -> None:
+        """The same."""
+        try:
+            if not self.broken:
+                os.fdatasync(self.fd)
+        except OSError as e:
+            self._fail(e)
 
-    def read(self) -> Written | None:
-        """What was written; blocks. Raises OSError."""
-        found = parse(os.pread(self.fd, self.size, 0))
-        return found if found and found.seq == self.seq else None
+    def _fail(self, e: OSError) -> None:
+        self.broken = True
+        log.warning("%s: %s; pictures are refused", self.path, e.strerror)
 
+    def item(self, camera: str, spool: str) -> Item | None:
+        """What was written, as far as it is whole. Blocks. Raises OSError."""
+        written = parse(_read(self.fd, self.size))
+        if written is not None and written.seq != self.seq:
+            written = None
+        if not self.broken and (written is None or written.bytes < self.size):
+            self.broken = True
+            log.error("%s: pictures that were stored are damaged", self.path)
+        return written.item(camera, spool) if written else None
 
-def remove(path: Path) -> None:
-    """The file, and the folder of its run where that is empty."""
-    path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()
+    def close(self, *, keep: bool) -> None:
+        """`keep`: the file stays for the next start, which also removes one that cannot be removed now. Blocks."""
+        try:
+            os.close(self.fd)
+            if not keep:
+                remove(self.path)
+        except OSError as e:
+            log.debug("%s: %s", self.path, e)

@@ -72,23 +72,23 @@ class _Delivery:
             raise _deleted(feed)
         box.resume(*standing)
         session = box.session()
-        await self._declare(feed, box.dropped())
+        await self._declare(feed, camera, box.dropped())
         while True:
             item = await session.take()
             seq = item.seq
-            await self._declare(feed, box.dropped())
+            await self._declare(feed, camera, box.dropped())
             outcome = await self._intake.take(camera, item)
             if outcome is Outcome.GONE:
                 raise _deleted(feed)
             if outcome is Outcome.FULL:
                 raise TransientError(f"the store {archive.root} takes nothing now: full or not writable")
             if not outcome.settled:
-                await archive.declare(feed.camera, box.spool, seq, seq, "refused")
+                await self._intake.declare(camera, box.spool, seq, seq, "refused")
             box.ack(0, [(seq, seq)])
 
-    async def _declare(self, feed: Feed, gaps: list[tuple[int, int, str]]) -> None:
+    async def _declare(self, feed: Feed, camera: Camera, gaps: list[tuple[int, int, str]]) -> None:
         for first, last, why in gaps:
-            await self._intake.archive.declare(feed.camera, feed.outbox.spool, first, last, why)
+            await self._intake.declare(camera, feed.outbox.spool, first, last, why)
         if gaps:
             feed.outbox.ack(*await self._intake.archive.acks(feed.camera, feed.outbox.spool))
 

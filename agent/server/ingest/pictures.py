@@ -8,8 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from agent.clock import Clock
@@ -19,9 +18,10 @@ from agent.recorder import Closed, EventSettings, Opened, Recorder
 from agent.server.archive import Outcome
 from agent.server.camera import Camera
 from agent.server.ingest import Intake
-from agent.server.ingest.journal import LARGE_BYTES, Journal, Scribe, take_over
-from agent.server.ingest.journalfile import left_in
+from agent.server.ingest.journal import LARGE_BYTES, Journal
 from agent.server.ingest.later import Later
+from agent.server.ingest.scribe import Scribe
+from agent.server.trouble import seen
 from agent.why import Ring, Trail
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,6 @@ MAX_WAITING_BYTES = 16 * 1024 * 1024
 UPLOADS_PER_S, BURST = 20, 100
 PERIOD_NS = 200_000_000
 RING_BYTES = 8 * 1024 * 1024
-LEFT_S = 60.0
-ARRIVE_S = 0.5
 
 UPLOAD = Decision(True, reason="upload")
 
@@ -85,7 +83,8 @@ class Pictures:
         camera.why.ring = self._ring
         self._events = 0
         self._numbers: dict[int, int] = {}  # the recorder's number of an event: ours
-        self._journal = Journal(intake.archive, scribe, (camera.name, self.spool), self._next_seq, self._take)
+        of = (camera.name, camera.id, self.spool)
+        self._journal = Journal(intake.archive, scribe, of, self._next_seq, partial(intake.take, camera, verified=True))
 
     def allowed(self) -> bool:
         """Whether one more upload may come now: 20 a second, and 100 at once after a while without."""
@@ -145,7 +144,11 @@ class Pictures:
         self._pause_over.cancel()
         self._motion_over.cancel()
         self._pauses = None
-        self._journal.abandon()
+        self._journal.stop(Outcome.GONE)
+
+    def leave(self) -> None:
+        """What is not stored by now is for the next start."""
+        self._journal.stop(Outcome.FULL)
 
     async def settled(self) -> None:
         """Wait for what is on its way to the archive now."""
@@ -200,11 +203,26 @@ class Pictures:
         pause.last_ns = frame.wall_ns
         self._pause_over.put_off(self.camera.settings.pause_s)
         if len(frame.data) < LARGE_BYTES:
-            return await self._journal.put(frame, pause.number, truncated=not whole)
+            return await self._journaled(frame, pause.number, whole)
         if pause.frames == 1:
             await asyncio.sleep(0)  # the event's record goes first
         payload = clip.pack((frame,), truncated=not whole)
         return await self._stored(self._item(ItemType.CLIP, pause.number, frame.wall_ns, payload))
+
+    async def _journaled(self, frame: Frame, event: int, whole: bool) -> Outcome:
+        """Uploads wait for the journal; of a stream, what came while too much waits is given up."""
+        self._waiting_bytes += len(frame.data)
+        try:
+            if self._crowded:
+                self.dropped += 1
+                return self._intake.archive.count(Outcome.FULL)
+            return await self._journal.put(frame, event, truncated=not whole)
+        finally:
+            self._waiting_bytes -= len(frame.data)
+
+    @property
+    def _crowded(self) -> bool:
+        return self._waiting_bytes > MAX_WAITING_BYTES + MAX_PICTURE_BYTES
 
     def _end_pause(self) -> None:
         pause, self._pauses = self._pauses, None
@@ -246,6 +264,7 @@ class Pictures:
     def _keep(self, storing: Coroutine[Any, Any, Outcome]) -> None:
         self._stores.add(task := asyncio.ensure_future(storing))
         task.add_done_callback(self._stores.discard)
+        task.add_done_callback(seen)
 
     def _item(self, type_: ItemType, event: int, wall_ns: int, payload: bytes) -> Item:
         """With the next number."""
@@ -259,7 +278,7 @@ class Pictures:
     async def _stored(self, item: Item) -> Outcome:
         """What became of it; clips of which too much waits already are given up."""
         self._waiting_bytes += len(item.payload)
-        crowded = self._waiting_bytes > MAX_WAITING_BYTES + MAX_PICTURE_BYTES and item.type is ItemType.CLIP
+        crowded = self._crowded and item.type is ItemType.CLIP
         try:
             return await (self._refuse(item) if crowded else self._take(item))
         finally:
@@ -273,64 +292,8 @@ class Pictures:
 
     async def _refuse(self, item: Item) -> Outcome:
         self.dropped += 1
-        await self._intake.archive.declare(item.camera, item.spool, item.seq, item.seq, "quota")
+        await self._intake.declare(self.camera, item.spool, item.seq, item.seq, "quota")
         return Outcome.FULL
-
-
-class Desk:
-    """Every camera's `Pictures`, made when the first one comes."""
-
-    def __init__(self, intake: Intake, clock: Clock) -> None:
-        self._intake = intake
-        self.room = intake.room
-        self._clock = clock
-        self._judges = ThreadPoolExecutor(1, thread_name_prefix="judge")
-        self._scribe = Scribe(durable=intake.archive.durable)
-        self._left = left_in(intake.archive.root)
-        self._of: dict[str, Pictures] = {}
-
-    def of(self, camera: Camera) -> Pictures:
-        known = self._of.get(camera.name)
-        if known is None or known.camera is not camera:
-            known = Pictures(camera, self._intake, self._clock, self._judges, self._scribe)
-            if not camera.gone:
-                self._of[camera.name] = known
-        return known
-
-    def forget(self, name: str) -> None:
-        """The camera is deleted: what is open of it leads nowhere, and what its pictures took is given back."""
-        self.room.tidy()
-        if (known := self._of.pop(name, None)) is not None:
-            known.abandon()
-
-    async def close(self) -> None:
-        """Let what is open leave."""
-        await asyncio.gather(*(p.close() for p in self._of.values()))
-        self._judges.shutdown(wait=True)
-        self._scribe.close()
-
-    async def arrived(self) -> None:
-        """Wait until what was answered is in the archive, on a slow disk only for a moment."""
-        if pending := [pictures.settled() for pictures in self._of.values() if pictures.pending]:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ARRIVE_S):
-                    await asyncio.gather(*pending)
-
-    async def take_over(self, find: Callable[[str], Camera | None]) -> None:
-        """Make clips of the journals that a killed server left; `find` knows a camera by its name."""
-        while self._left:
-            self._left = [path for path in self._left if not await self._took_over(path, find(path.parts[-3]))]
-            if self._left:
-                await asyncio.sleep(LEFT_S)
-
-    async def _took_over(self, path: Path, camera: Camera | None) -> bool:
-        if camera is None:
-            return True  # it is being erased, and this with it
-        try:
-            return await take_over(path, lambda item: self._intake.take(camera, item, verified=True))
-        except OSError as e:
-            log.error("%s: what a server before left is not read: %s", path, e)
-            return True
 
 
 class _Pause:

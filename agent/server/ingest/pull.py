@@ -13,7 +13,7 @@ from agent.frame import Codec, Frame
 from agent.server.camera import Camera
 from agent.server.cameras import Cameras
 from agent.server.index import UnavailableError
-from agent.server.ingest.pictures import Desk
+from agent.server.ingest.desk import Desk
 from agent.supervise import RETURNED, Health, supervise
 
 log = logging.getLogger(__name__)

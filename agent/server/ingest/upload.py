@@ -17,7 +17,8 @@ from agent.media.multipart import NoRoom, Splitter
 from agent.server.archive import Outcome
 from agent.server.cameras import DELETED, Camera, Cameras
 from agent.server.ingest.admission import admit, while_there
-from agent.server.ingest.pictures import MAX_PICTURE_BYTES, Desk, NotAPicture
+from agent.server.ingest.desk import Desk
+from agent.server.ingest.pictures import MAX_PICTURE_BYTES, NotAPicture
 from agent.server.ingest.presence import Presence
 from agent.server.ingest.room import Share
 from agent.server.web import shapes

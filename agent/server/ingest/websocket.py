@@ -298,7 +298,7 @@ class Session:
         first, last = body.get("first"), body.get("last")
         if not (isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= MAX_SEQ):
             raise Ended(MALFORMED, "dropped names no range")
-        await self._intake.archive.declare(self.camera.name, self.spool, first, last, body.get("why"))
+        await self._intake.declare(self.camera, self.spool, first, last, body.get("why"))
         self._ackable.set()
 
     async def _acks(self) -> None:
