@@ -9,6 +9,7 @@ import click
 
 from agent import exits
 from agent.commands.common import config_option, configuration, duration, log_to_stderr, run_async
+from agent.commands.password import warn_of_secret
 
 
 @click.command()
@@ -24,6 +25,8 @@ def flush(path: Path | None, to: str | None, name: str, for_s: float) -> None:
     from agent import flush as work
 
     log_to_stderr("warning")
+    if to:
+        warn_of_secret(to)
     config = configuration(path, "demo" if to else None, to, name, instead="--to and --name")
     left = run_async(work.flush(config, for_s))
     if not left:

@@ -46,6 +46,18 @@ def with_password(source: str, file: str | None = None) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
+def warn_of_secret(to: str) -> None:
+    """A token or password in the URL of a sink is seen likewise."""
+    try:
+        given = urlsplit(to).password
+    except ValueError:
+        return
+    if given:
+        click.echo(
+            "warning: a token or password in --to is seen by who lists processes here; -c FILE hides it", err=True
+        )
+
+
 def _password(username: str, host: str, file: str | None) -> str:
     if file is not None:
         try:

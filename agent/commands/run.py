@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from agent.commands.common import announce, config_option, configuration, log_to_stderr, on_signals, run_async
-from agent.commands.password import password_option, with_password
+from agent.commands.password import password_option, warn_of_secret, with_password
 
 
 @click.command()
@@ -40,4 +40,6 @@ def run(path: Path | None, source: str | None, to: str | None, name: str, passwo
     log_to_stderr()
     flush = "camera-agent flush" + (f" -c {path}" if path else f" --to … --name {name}" if to else "")
     source = with_password(source, password_file) if source else None
+    if to:
+        warn_of_secret(to)
     run_async(service())

@@ -22,6 +22,7 @@ async def test_a_run_that_ends_offline_says_what_waits_and_flush_delivers_it(tmp
     run = await command("run", "--source", str(tmp_path / "film"), "--to", to, "--name", "porch", timeout_s=90)
     assert run.process.returncode == 0 and "items wait for ws://127.0.0.1" in run.text()
     assert "`camera-agent flush --to … --name porch` or the next start delivers them" in run.text()
+    assert run.text().startswith("warning: a token or password in --to") and token not in run.text()
     away = await command("flush", "--to", to, "--name", "porch", "--for", "2s")
     assert away.process.returncode == 69 and "0 delivered" in away.text() and " wait (" in away.text()
     server = CameraServer(ServerSettings(port=port, store=str(tmp_path / "store")), notes={})
