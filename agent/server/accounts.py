@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.server.camera import Camera
+from agent.server.erasure import leave_no_copy, scrub
 from agent.server.hashed import sha
 from agent.server.index import Below, From, Index, Rows, Table, TakenError
 from agent.server.index.rows import AccountRow, Grant, Link
@@ -157,10 +158,15 @@ class Accounts:
             of_accounts: tuple[Table[Any], ...] = (rows.sessions, rows.grants, rows.links, rows.tokens, rows.shares)
             for table in of_accounts:
                 table.remove(account=id_)
+            leave_no_copy(rows)
 
         await self._index.write(run)
         for known in (self._accounts, self._secrets, self._grants):
             known.pop(id_, None)
+
+    async def scrub(self) -> None:
+        """No copy of a removed account is left in the store."""
+        await scrub(self._index)
 
     async def revoke(self, account: int, camera: str) -> None:
         await self._index.write(lambda rows: rows.grants.remove(account=account, camera=camera))

@@ -23,7 +23,7 @@ from agent.frame import Codec, Item, ItemType
 from agent.server import ledger, past, sqlite
 from agent.server.ballast import Ballast
 from agent.server.digest import Contents, inspect, text
-from agent.server.erasure import Erasure
+from agent.server.erasure import Erasure, scrub
 from agent.server.eventlog import note_item
 from agent.server.index import DamagedError, OpenIndex, Rows, UnavailableError
 from agent.server.index.rows import Dropped, ItemRow, Span
@@ -130,7 +130,7 @@ class Archive:
     async def finish_erasures(self) -> None:
         """Finish those that a crash cut short, and whose rows are gone already."""
         await asyncio.to_thread(self._erasure.clear)
-        await self._erasure.scrub()
+        await scrub(self.index)
 
     def clear_incoming(self) -> None:
         """Remove what a crash cut short, which was never acknowledged; for who holds the store's lock."""

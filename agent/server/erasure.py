@@ -38,13 +38,7 @@ class Erasure:
         while await self._index.write(lambda rows: self._step(rows, camera)):
             pass
         await asyncio.to_thread(self.clear)
-        await self.scrub()
-
-    async def scrub(self) -> None:
-        """Once for each erasure, also for one that a crash ended before."""
-        if await self._index.read(lambda rows: rows.facts.get(key=SCRUB)) is not None:
-            await self._index.scrub()
-            await self._index.write(lambda rows: rows.facts.remove(key=SCRUB))
+        await scrub(self._index)
 
     def clear(self) -> None:
         """Remove the files of cameras whose rows are gone. Blocks."""
@@ -69,7 +63,7 @@ class Erasure:
             path.unlink(missing_ok=True)
         for folder in FOLDERS:
             self._put_away(rows, folder, camera)
-        rows.facts.put(Fact(SCRUB, b"1"))
+        leave_no_copy(rows)
         rows.erasing.remove(camera=camera)
         return False
 
@@ -85,6 +79,18 @@ class Erasure:
         with suppress(FileNotFoundError):
             os.rename(self._root / folder / camera, away / secrets.token_hex(8))
             rows.dirs |= {str(self._root), str(self._root / folder), str(away)}
+
+
+def leave_no_copy(rows: Rows) -> None:
+    """What this transaction deletes shall not be found in the index's files either, once `scrub` was called."""
+    rows.facts.put(Fact(SCRUB, b"1"))
+
+
+async def scrub(index: Index) -> None:
+    """Once for all that was deleted so, also before a crash."""
+    if await index.read(lambda rows: rows.facts.get(key=SCRUB)) is not None:
+        await index.scrub()
+        await index.write(lambda rows: rows.facts.remove(key=SCRUB))
 
 
 def _some(table: Table[Any], number: str, camera: str) -> bool:

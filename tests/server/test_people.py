@@ -21,6 +21,7 @@ from tests.server.agents import Uplinks
 from tests.server.conftest import Start
 from tests.server.people import PASSWORD, Person, basic, invited, owner, person
 from tests.server.pictures import frame, item, jpeg
+from tests.server.test_virtual import traces
 
 
 class Stopped(SystemClock):
@@ -51,6 +52,16 @@ async def test_each_account_sees_its_own_cameras_only(start: Start) -> None:
         await anna.ask("DELETE", f"/api/v1/accounts/{account['id']}", 204)
         await ben.ask("GET", "/api/v1/cameras", 401)
         assert [c.name for c in server._cameras.all()] == ["porch"]
+
+
+async def test_nothing_of_a_deleted_account_is_left(start: Start) -> None:
+    server = await start()
+    async with owner(server) as anna, invited(server, anna, "Zebedee") as zebedee:
+        assert "Zebedee in" in "".join(traces(server.settings.store_path, "Zebedee"))
+        await zebedee.ask("POST", "/api/v1/tokens", 201, json={"name": "Zebedee's"})
+        [account] = [a for a in (await anna.ask("GET", "/api/v1/accounts"))["accounts"] if a["name"] == "Zebedee"]
+        await anna.ask("DELETE", f"/api/v1/accounts/{account['id']}", 204)
+    assert list(traces(server.settings.store_path, "Zebedee")) == []
 
 
 async def test_a_viewer_sees_the_camera_that_was_shown_and_changes_nothing(start: Start) -> None:

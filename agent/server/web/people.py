@@ -71,6 +71,7 @@ class People:
         await self._accounts.remove(account.id)
         await self._tokens.load()
         await self._remove_cameras(account.id)  # that were added meanwhile
+        await self._accounts.scrub()
         return web.Response(status=204)
 
     async def _remove_cameras(self, account: int) -> None:

@@ -28,6 +28,10 @@ function row(name, facts, ...buttons) {
   return el("li", { class: "panel row" }, el("span", { class: "name" }, name), ...facts, el("span", { class: "row acts" }, ...buttons));
 }
 
+function until(ms) {
+  return ms < Date.now() ? `ended ${when(ms)}` : `until ${when(ms)}`;
+}
+
 function detail(c) {
   const { bytes, events, days_left: left } = c.stored;
   const ends = c.ends_ms ? ` · ends ${when(c.ends_ms)}` : "";
@@ -101,7 +105,7 @@ async function cameras() {
 async function shares() {
   const { shares: all } = await api("/shares");
   fill("shares-list", all.map((s) => row(s.event ? `${s.camera}, an event` : `${s.camera}, live`,
-    [el("span", { class: "muted" }, `until ${when(s.expires_ms)} · ${s.views === 0 ? "not opened yet" : s.views === 1 ? "opened once" : `opened ${s.views} times`}`)],
+    [el("span", { class: "muted" }, `${until(s.expires_ms)} · ${s.views === 0 ? "not opened yet" : s.views === 1 ? "opened once" : `opened ${s.views} times`}`)],
     button("Revoke", async () => { await api(`/shares/${s.id}`, { method: "DELETE" }); await shares(); }))),
     "No links: nobody looks without an account.");
 }
@@ -121,7 +125,7 @@ async function tokens() {
   const [{ tokens: all }, { cameras: seen }] = await Promise.all([api("/tokens"), api("/cameras")]);
   choices(seen);
   fill("tokens-list", all.map((t) => row(t.name,
-    [el("span", { class: "muted" }, `${t.scope === "read" ? "may look" : "may do everything"}${t.camera ? ` at ${t.camera}` : ""} · until ${when(t.expires_ms)}`)],
+    [el("span", { class: "muted" }, `${t.scope === "read" ? "may look" : "may do everything"}${t.camera ? ` at ${t.camera}` : ""} · ${until(t.expires_ms)}`)],
     button("Revoke", async () => { await api(`/tokens/${t.id}`, { method: "DELETE" }); await tokens(); }))),
     "No tokens: no program uses your account.");
 }
