@@ -234,8 +234,7 @@ class CameraServer:
             notifiers = [notify.create(s) for s in self.settings.notify]
             self._courier = Courier(archive.index, catalog, notifiers, self._clock, page)
             archive.on_item = enqueue
-        self._desk = Desk(self._intake, self._clock)
-        await self._desk.open()
+        self._desk = await Desk.open(self._intake, self._clock)
         catalog.arrived = self._desk.arrived
         if self.settings.tls_cert is not None and self.settings.tls_key is not None:
             self._tls = Tls(self.settings.tls_cert, self.settings.tls_key)

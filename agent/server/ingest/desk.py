@@ -30,18 +30,19 @@ CLOSE_S = 0.5
 class Desk:
     """Every camera's `Pictures`, made when the first one comes."""
 
-    def __init__(self, intake: Intake, clock: Clock) -> None:
+    @classmethod
+    async def open(cls, intake: Intake, clock: Clock) -> Desk:
+        """To be waited for before anything comes: what is in the store now was left by a killed server."""
+        return cls(intake, clock, await asyncio.to_thread(left_in, intake.archive.root))
+
+    def __init__(self, intake: Intake, clock: Clock, left: list[Path]) -> None:
         self._intake = intake
         self.room = intake.room
         self._clock = clock
         self._judges = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._scribe = Scribe(durable=intake.archive.durable)
-        self._left: list[Path] = []
+        self._left = left
         self._of: dict[str, Pictures] = {}
-
-    async def open(self) -> None:
-        """Look what a killed server left, before anything comes."""
-        self._left = await asyncio.to_thread(left_in, self._intake.archive.root)
 
     def of(self, camera: Camera) -> Pictures:
         known = self._of.get(camera.name)
