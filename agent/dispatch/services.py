@@ -29,7 +29,8 @@ class InProcess:
 
     def take_inner(self, inner: Inner) -> None:
         inner.replay(self.factory())
-        inner.transport.resume_reading()
+        if not inner.transport.is_closing():  # asyncio's TLS fails then
+            inner.transport.resume_reading()
 
     async def _serve(self, arrival: Arrival) -> None:
         sock = Handed(arrival)

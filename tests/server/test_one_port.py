@@ -142,6 +142,19 @@ async def test_implicit_tls(ftp: Ftp) -> None:
     await asyncio.wait({asyncio.ensure_future(writer.wait_closed())})
 
 
+async def test_who_hangs_up_inside_tls_leaves_no_line_in_the_log(ftp: Ftp, caplog: pytest.LogCaptureFixture) -> None:
+    """As scanners do, and those who look whether a port answers."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for said in (b"", b"USER x\r\n", b"GET /login HT"):
+        _, writer = await asyncio.open_connection("127.0.0.1", ftp.port, ssl=context)
+        writer.write(said)
+        writer.close()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+    await asyncio.sleep(0.1)
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")], caplog.text
+
+
 async def test_the_claim_is_recorded(ftp: Ftp) -> None:
     await asyncio.to_thread(lambda: Raw(ftp).login().stor("x.jpg", ftp.picture.read_bytes()))
     async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{ftp.port}/metrics") as answer:
