@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from agent.commands.motion import _write as write
 from agent.commands.motion import motion
+from agent.durable import rewrite
 from agent.errors import UsageError
 from agent.motion import learn
 from agent.motion.learn import Fit
@@ -80,6 +83,47 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
             write(config, "porch", 5)
         assert said.value.exit_code == 73
         assert config.read_text() == text and [p.name for p in tmp_path.iterdir()] == ["agent.yaml"]
+
+
+def test_the_name_is_durable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, calls, sync, replace = tmp_path / "agent.yaml", [], os.fsync, os.replace
+    config.write_text("cameras: {}\n")
+    kind = lambda fd: "folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"  # noqa: E731
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(kind(fd)), sync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("name"), replace(a, b)))
+    rewrite(config, "cameras: {porch: {}}\n")
+    assert calls == ["file", "name", "folder"]
+
+
+def test_who_ends_it_in_the_midst_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(fd: int) -> None:
+        raise KeyboardInterrupt
+
+    config = tmp_path / "agent.yaml"
+    config.write_text("cameras: {}\n")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "fsync", end)
+        rewrite(config, "new")
+    assert config.read_text() == "cameras: {}\n" and [p.name for p in tmp_path.iterdir()] == ["agent.yaml"]
+
+
+def test_what_may_not_be_written_is_not_replaced() -> None:
+    """By its own owner, who may replace it in that folder."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # where others may go, too
+        config = Path(name) / "agent.yaml"
+        config.write_text("cameras: {}\n")
+        config.chmod(0o444)
+        was = os.geteuid()
+        if was == 0:
+            os.chown(name, 12345, -1)
+            os.chown(config, 12345, -1)
+            os.seteuid(12345)
+        try:
+            with pytest.raises(PermissionError):
+                rewrite(config, "new")
+        finally:
+            os.seteuid(was)
+        assert config.read_text() == "cameras: {}\n" and [p.name for p in Path(name).iterdir()] == ["agent.yaml"]
 
 
 def test_of_equals_the_nearest_is_best() -> None:

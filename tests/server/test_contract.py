@@ -55,8 +55,10 @@ async def test_the_api_answers_as_it_is_described(start: Start, tmp_path: Path) 
     ],
     ids=["nul", "escaped nul", "long", "longer", "bare"],
 )
-async def test_what_is_no_request_is_a_problem_too(start: Start, path: bytes, status: int, says: str) -> None:
-    """Whoever notices it first, the port or the HTTP behind it; and nothing of it is said back."""
+async def test_what_is_no_request_is_a_problem_too(
+    start: Start, caplog: pytest.LogCaptureFixture, path: bytes, status: int, says: str
+) -> None:
+    """Whoever notices it first, the port or the HTTP behind it; and nothing of it is said back, or logged as ours."""
     server = await start()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /api/v1/cameras/" + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -67,6 +69,7 @@ async def test_what_is_no_request_is_a_problem_too(start: Start, path: bytes, st
     problem = json.loads(body)
     assert (problem["type"], problem["status"], problem["detail"]) == ("about:blank", status, says)
     assert len(body) < 200
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
 
 
 async def test_the_readmes_example_works_as_it_is_printed(start: Start, tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 from aiohttp import web
+from click.testing import CliRunner
 
 from agent import hosted
 from agent.clock import SystemClock
+from agent.commands.virtual import virtual
 from agent.dispatch.listen import lan_address
 from agent.server.app import ServerSettings
 from agent.server.camera import CameraSettings
@@ -255,7 +257,15 @@ async def test_the_commands(tmp_path: Path) -> None:
     assert [c["name"] for c in json.loads(await run("list", "--json"))] == ["porch", "yard"]
     await run("add", "shed", "--ends", "110s")
     assert re.search(r"^shed    0 events, 0.0 MB   (ends in \d+ s|ended)$", await run("list"), re.M)
-    for option, bad, says in (
+    assert "no virtual camera 'hall'" in await run("keys", "hall", code=66)
+    await run("delete", "porch")
+    assert "no virtual camera 'porch'" in await run("delete", "porch", code=66)
+    assert "cannot name a camera" in await run("add", "../x", code=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "bad", "says"),
+    [
         ("--pull", "nonsense", "'nonsense': expected the address of a camera on the network"),
         ("--pull", "rtsp://admin:hunter2@cam/x", "'rtsp://cam/x': expected"),
         ("--quota", "5KB", "'5KB' is less than 1MiB"),
@@ -264,13 +274,15 @@ async def test_the_commands(tmp_path: Path) -> None:
         ("--quota", "", "'' is no size"),
         ("--ends", "soon", "'soon' is no duration"),
         ("--ends", "0s", "'0s' is no time at all"),
-    ):
-        said = " ".join((await run("add", "hall", option, bad, code=2)).split())
-        assert f"Invalid value for '{option}': {says}" in said and "hunter2" not in said
-    assert "no virtual camera 'hall'" in await run("keys", "hall", code=66)
-    await run("delete", "porch")
-    assert "no virtual camera 'porch'" in await run("delete", "porch", code=66)
-    assert "cannot name a camera" in await run("add", "../x", code=2)
+        ("--ends", "4000d", "'4000d' is longer than ten years"),
+        ("--events", "never", "'never' is not one of 'auto', 'motion', 'pause'"),
+    ],
+)
+def test_what_an_option_does_not_take_is_said_with_its_name(tmp_path: Path, option: str, bad: str, says: str) -> None:
+    asked = CliRunner().invoke(virtual, ["add", "hall", option, bad, "--store", str(tmp_path / "store")])
+    said = " ".join(asked.output.split())
+    assert asked.exit_code == 2 and f"Invalid value for '{option}': {says}" in said and "hunter2" not in said
+    assert not (tmp_path / "store").exists()
 
 
 async def test_the_commands_take_the_file_of_an_agent_with_a_server_in_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import shutil
 import time
@@ -251,6 +252,43 @@ async def test_a_push_without_any_picture_is_no_success(server: CameraServer, ke
             assert (answer.status, "no whole JPEG" in await answer.text()) == (415, True)
         async with http.post(server.urls()[0] + "v1/cam/porch/mjpeg", data=b"junk" + jpeg(1)) as answer:
             assert (answer.status, await answer.json()) == (200, {"pictures": 1})
+
+
+FORM = b"--B\r\nContent-Disposition: form-data; name=note\r\n\r\nhello\r\n--B--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "head", "body", "status", "says"),
+    [
+        ("picture", {"Content-Type": "multipart/form-data; boundary=B"}, FORM, 400, "no picture in the request"),
+        ("picture", {"Content-Type": "multipart/x-mixed-replace; boundary=B"}, b"", 415, "no whole JPEG"),
+        ("picture", {"Content-Encoding": "gzip"}, gzip.compress(jpeg(1)), 415, "without Content-Encoding"),
+        ("mjpeg", {"Content-Encoding": "gzip"}, gzip.compress(jpeg(1)), 415, "without Content-Encoding"),
+    ],
+    ids=["form without a file", "push to the other address", "packed picture", "packed push"],
+)
+async def test_what_cannot_be_taken_is_told_why(
+    server: CameraServer, keys: Keys, path: str, head: dict[str, str], body: bytes, status: int, says: str
+) -> None:
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password) | head) as http:
+        answer = await http.post(server.urls()[0] + f"v1/cam/porch/{path}", data=body)
+        told = await answer.json(content_type="application/problem+json")
+    assert answer.status == told["status"] == status and says in told["detail"]
+
+
+async def test_a_push_that_we_end_is_not_blamed_for_having_no_picture(server: CameraServer, keys: Keys) -> None:
+    async def push() -> Any:
+        while True:
+            yield b"not yet"
+            await asyncio.sleep(0.02)
+
+    async with aiohttp.ClientSession(headers=basic(keys.login, keys.password)) as http:
+        pushing = asyncio.create_task(http.post(server.urls()[0] + "v1/cam/porch/mjpeg", data=push()))
+        async with asyncio.timeout(60):
+            while not server._cameras.all()[0].sessions:
+                await asyncio.sleep(0.02)
+            await server.issue_keys("porch")
+            assert (await pushing).status == 200
 
 
 async def test_motion_in_a_pushed_stream_becomes_an_event(start: Start, http: aiohttp.ClientSession) -> None:
