@@ -22,6 +22,7 @@ def a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     home = tempfile.mkdtemp(prefix="ca-test-")  # short: a socket's path has room for 107 letters
     monkeypatch.setenv("XDG_STATE_HOME", f"{home}/state")
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"{home}/run")
-    monkeypatch.delenv("CAMERA_AGENT_LEDGER", raising=False)
+    for name in ("CAMERA_AGENT_LEDGER", "COLUMNS", "LINES"):  # a terminal's size is its own: xdist sets both
+        monkeypatch.delenv(name, raising=False)
     yield
     shutil.rmtree(home, ignore_errors=True)
