@@ -27,7 +27,7 @@ from agent.server.catalog import Catalog
 from agent.server.handover import Handover, Pairing, handover
 from agent.server.index import UnavailableError
 from agent.server.ingest.pull import source_of
-from agent.server.lock import left_as_found
+from agent.server.lock import left_as_found, where
 from agent.server.news import News
 from agent.server.shares import Shares
 from agent.server.tls import Tls
@@ -201,7 +201,7 @@ async def opened(settings: ServerSettings, *, make: bool = False) -> AsyncIterat
         try:
             cameras = Cameras(archive, News(), SystemClock())
             await cameras.load()
-            yield Store(settings, archive, cameras)
+            yield Store(where(settings), archive, cameras)
         except UnavailableError as e:
             raise unusable(settings.store_path, e) from None
         finally:

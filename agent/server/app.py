@@ -108,14 +108,16 @@ class CameraServer:
     async def start(self) -> list[str]:
         """Open the store and listen; returns the page's addresses, the nearest first.
 
-        Raises UsageError naming what and where: the store cannot be written or is in use (73), the port is
-        taken (75) or not permitted (77).
+        Raises UsageError naming what and where: the store cannot be written (73) or is in use (75), the
+        port is taken (75) or not permitted (77).
         """
         with left_as_found(self.settings.store_path):
             try:
                 await self._open()
                 self._listen(self._host())
                 await self._listen_ftp(self._host())
+                assert self._lock is not None
+                self._lock.say(self.settings, self.port, self.ftp_port)
             except UnavailableError as e:
                 await self.close()
                 raise unusable(self.settings.store_path, e) from None
@@ -291,10 +293,8 @@ class CameraServer:
         self._live = Live(self._cameras, clock, rules, pages.session)
         self._streams = Streams(self._cameras, rules)
         names = Names(public, self.settings.host)
-        app = web.Application(
-            middlewares=[noting_browsers(lambda: self._port), front(names, pages.message)],
-            client_max_size=MAX_BODY_BYTES,
-        )
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.middlewares.extend((noting_browsers(lambda: self._port), front(names, pages.message)))
         app.on_response_prepare.append(add_headers)
         self.routes = Routes(app, rules)
         api = Api(self._cameras, self._accounts, catalog, clock, self._notes, cookie)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import UsageError
 from agent.exits import CANNOT_WRITE, TRY_LATER
+from agent.server.settings import ServerSettings
 
 FILE = "server.lock"
+REACHED = ("host", "public_url", "tls_cert", "tls_key", "ftp")
 
 
 class StoreLock:
@@ -29,8 +34,29 @@ class StoreLock:
             self._file.close()
             raise UsageError(f"the store {root} is in use by another camera server", TRY_LATER) from None
 
+    def say(self, settings: ServerSettings, port: int, ftp_port: int | None) -> None:
+        """Where the server is reached, for commands: it may run with other settings than they are given."""
+        told = {name: getattr(settings, name) for name in REACHED} | {"port": port, "ftp_port": ftp_port}
+        with suppress(OSError):  # a full disk
+            self._file.truncate(0)
+            self._file.write(json.dumps({"pid": os.getpid(), "settings": told}))
+            self._file.flush()
+
     def close(self) -> None:
+        with suppress(OSError):
+            self._file.truncate(0)  # what it said
         self._file.close()
+
+
+def where(settings: ServerSettings) -> ServerSettings:
+    """The settings, with the addresses of the server that runs on their store, if one does."""
+    try:
+        told = json.loads((settings.store_path / FILE).read_text())
+        with suppress(PermissionError):  # somebody else's
+            os.kill(told["pid"], 0)
+        return replace(settings, **told["settings"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return settings
 
 
 @contextmanager

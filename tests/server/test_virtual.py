@@ -226,6 +226,17 @@ async def test_an_erasure_that_a_crash_cut_short_is_finished(start: Start) -> No
     assert list(traces(again.settings.store_path, NAME)) == []
 
 
+async def test_what_a_command_prints_is_where_the_server_is(start: Start) -> None:
+    """The command is given the store only, and the server has a port and FTP that its settings do not name."""
+    server = await start(ftp_port=0)
+    said = await command("virtual", "add", "porch", "--json", "--store", str(server.settings.store_path))
+    made = json.loads(said.text())
+    assert made["upload_url"].startswith(server.urls()[0]) and made["ftp"]["port"] == server.ftp_port
+    await server.close()
+    said = await command("virtual", "keys", "porch", "--json", "--store", str(server.settings.store_path))
+    assert ":8088/" in json.loads(said.text())["upload_url"], "where it is when it runs is not known"
+
+
 async def test_the_commands(tmp_path: Path) -> None:
     async def run(*args: str, code: int = 0) -> str:
         process = await asyncio.create_subprocess_exec(
