@@ -157,9 +157,8 @@ class CameraServer:
             self._feed.close()
             self._presence.close()
             self._cameras.close_all(1001, "the server ends")
-            await asyncio.gather(self._live.close(), self._uplink.closed(), self._streams.closed())
-            if self._ftp is not None:
-                await self._ftp.close()
+            ftp = [self._ftp.close()] if self._ftp is not None else []
+            await asyncio.gather(self._live.close(), self._uplink.closed(), self._streams.closed(), *ftp)
             await self._puller.close()
             await self._desk.close()
             await self._cameras.close()

@@ -60,12 +60,14 @@ class Desk:
 
     async def close(self) -> None:
         """Let what is open leave while the archive takes it: else, where the disk hangs, it is for the next start."""
-        closing, stored = {asyncio.ensure_future(p.close()) for p in self._of.values()}, -1
+        closing = {asyncio.ensure_future(p.close()) for p in self._of.values()}
         for task in closing:
             task.add_done_callback(seen)
-        while closing and stored != self._intake.archive.stored:
+        while closing:
             stored = self._intake.archive.stored
             _, closing = await asyncio.wait(closing, timeout=CLOSE_S)
+            if stored == self._intake.archive.stored:
+                break
         if closing:
             log.warning("the disk hangs: pictures that were answered are left to the next start")
             for task in closing:

@@ -17,7 +17,7 @@ from agent.server.batches import waiting
 from agent.server.ingest.journalfile import Half
 
 AT_ONCE = 8
-CLOSE_S = 0.25
+CLOSE_S = 0.1
 
 
 class Scribe:
