@@ -29,6 +29,7 @@ COMMANDS = (
     "pair",
     "server",
     "virtual",
+    "password",
     "archive",
     "motion",
     "simulate",

@@ -19,6 +19,7 @@ from agent.dispatch.listen import EVERYWHERE, lan_address
 from agent.errors import UsageError
 from agent.exits import NO_CAMERA
 from agent.memory import give_back
+from agent.server.accounts import Accounts
 from agent.server.app import CameraServer, ServerSettings
 from agent.server.archive import Archive, unusable
 from agent.server.camera import Camera, CameraSettings
@@ -180,6 +181,16 @@ class Store:
         """Erase the virtual camera with its recordings. Raises UsageError (66) when there is none."""
         self._camera(name)
         await self.cameras.remove(name)
+
+    async def forgot(self, name: str) -> tuple[str, str]:
+        """Whose ("": the owner's) new password the address sets that comes with the name, once. Raises UsageError."""
+        accounts = Accounts(self.archive.index, SystemClock())
+        await accounts.load()
+        try:
+            account, code = await accounts.forgot(name)
+        except LookupError as e:
+            raise UsageError(f"{self.settings.store_path}: {e.args[0]}") from None
+        return account.name, f"{self.base()}/password/{code}"
 
     def _camera(self, name: str) -> Camera:
         camera = self.cameras.get(name)

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from agent import exits
+from agent.commands.camera_password import password_option, with_password
 from agent.commands.common import config_option, configuration, log_to_stderr, run_async
-from agent.commands.password import password_option, with_password
 
 
 @click.command()

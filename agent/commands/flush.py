@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from agent import exits
+from agent.commands.camera_password import warn_of_secret
 from agent.commands.common import config_option, configuration, duration, log_to_stderr, run_async
-from agent.commands.password import warn_of_secret
 
 
 @click.command()

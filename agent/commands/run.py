@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from agent.commands.camera_password import password_option, warn_of_secret, with_password
 from agent.commands.common import announce, config_option, configuration, log_to_stderr, on_signals, run_async
-from agent.commands.password import password_option, warn_of_secret, with_password
 
 
 @click.command()

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from agent import exits
+from agent.commands.camera_password import password_option, with_password
 from agent.commands.common import log_to_stderr, run_async
-from agent.commands.password import password_option, with_password
 from agent.errors import UsageError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from agent.commands.camera_password import password_option, with_password
 from agent.commands.common import damaged_pictures, duration, log_to_stderr, on_signals, run_async
-from agent.commands.password import password_option, with_password
 
 
 @click.command()

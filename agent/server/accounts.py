@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ OWNER, MEMBER, VIEWER, GUEST = "owner", "member", "viewer", "guest"
 NAME = re.compile(r"[^\x00-\x1f\x7f<>&\"']{1,60}\Z")
 INVITE_NS = 3 * 86_400_000_000_000
 MAX_INVITES = 1000
+FORGOT_NS = 3_600_000_000_000
 LAST_NS = 2**63 - 1  # that an index takes
 
 
@@ -138,17 +140,64 @@ class Accounts:
         account = self._accounts.get(id_)
         if account is None or await self.check(account.name, old) is None:
             return False
+        return await self._set_password(new, lambda rows: id_) is not None
+
+    async def _set_password(self, new: str, whose: Callable[[Rows], int | None]) -> int | None:
+        """`whose` says it within the transaction; the answer is the account, None where there is none."""
         _check_password(new)
         salt = secrets.token_bytes(16)
         hashed = await self._hash(new, salt)
 
+        def run(rows: Rows) -> int | None:
+            id_ = whose(rows)
+            row = None if id_ is None else rows.accounts.get(id=id_)
+            if row is None:
+                return None
+            rows.accounts.put(replace(row, salt=salt, hash=hashed))
+            return row.id
+
+        if (id_ := await self._index.write(run)) is not None:
+            self._secrets[id_] = (salt, hashed)
+        return id_
+
+    async def forgot(self, name: str) -> tuple[Account, str]:
+        """The account of that name, the owner with "", and a code that gives it another password, once, within an hour.
+
+        An earlier code opens nothing more. Raises LookupError, in words for the person, where there is no such account.
+        """
+        account = next((a for a in self._accounts.values() if (a.name == name if name else a.role == OWNER)), None)
+        if account is None:
+            raise LookupError(f"nobody is called '{name}' here" if name else "this server has no owner yet")
+        code, now = secrets.token_urlsafe(16), self._clock.wall_ns()
+
         def run(rows: Rows) -> None:
-            if (row := rows.accounts.get(id=id_)) is not None:
-                rows.accounts.put(replace(row, salt=salt, hash=hashed))
+            rows.links.remove(expires_ns=Below(now))
+            rows.links.remove(kind="password", account=account.id)
+            rows.links.add(Link(sha(code), "password", account.id, "", now + FORGOT_NS))
 
         await self._index.write(run)
-        self._secrets[id_] = (salt, hashed)
-        return True
+        return account, code
+
+    async def forgetful(self, code: str) -> Account | None:
+        """Whose password the code sets; None when it is used up."""
+        id_ = await self._index.read(lambda rows: self._forgetful(rows, code))
+        return None if id_ is None else self._accounts.get(id_)
+
+    def _forgetful(self, rows: Rows, code: str) -> int | None:
+        late = From(self._clock.wall_ns() + 1)
+        link = rows.links.get(hash=sha(code), kind="password", expires_ns=late)
+        return None if link is None else link.account
+
+    async def remind(self, code: str, new: str) -> Account | None:
+        """Use the code; None when it is used up. Raises ValueError, and the code stays, for one that will not do."""
+
+        def whose(rows: Rows) -> int | None:
+            id_ = self._forgetful(rows, code)
+            rows.links.remove(hash=sha(code), kind="password")
+            return id_
+
+        id_ = await self._set_password(new, whose)
+        return None if id_ is None else self._accounts.get(id_)
 
     async def remove(self, id_: int) -> None:
         """Delete the account with its sessions, tokens, grants and invitations; its cameras first, by the caller."""

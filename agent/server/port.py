@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 LOGIN = b"USER "
 BROWSER = "Mozilla/"  # as all of them begin, and no program that uploads pictures
-SECRET_PATH = re.compile(r"(/(?:s|j|setup|invite)/)[^\s'\"]+")
+SECRET_PATH = re.compile(r"(/(?:s|j|setup|invite|password)/)[^\s'\"]+")
 
 
 class Port:

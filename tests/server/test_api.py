@@ -28,6 +28,8 @@ OPEN = {
     ("POST", "/setup/{code}"),
     ("GET", "/invite/{code}"),
     ("POST", "/invite/{code}"),
+    ("GET", "/password/{code}"),
+    ("POST", "/password/{code}"),
     ("GET", "/login"),
     ("POST", "/login"),
     ("GET", "/s/{code}"),

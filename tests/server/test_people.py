@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,11 +18,21 @@ from agent.frame import ItemType
 from agent.media import clip
 from agent.server.app import CameraServer
 from agent.server.web import films
+from tests.e2e.product import command
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
 from tests.server.people import PASSWORD, Person, basic, invited, owner, person
 from tests.server.pictures import frame, item, jpeg
 from tests.server.test_virtual import traces
+
+
+class Later(SystemClock):
+    """It shows another time of day when somebody says so."""
+
+    later_ns = 0
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() + self.later_ns
 
 
 class Stopped(SystemClock):
@@ -332,3 +343,45 @@ async def test_a_password_is_changed_by_who_knows_it(start: Start) -> None:
         await anna.ask("GET", "/api/v1/cameras", 401)
         await again.ask("POST", "/login", 403, data={"user": "owner", "password": PASSWORD})
         await again.ask("POST", "/login", data={"user": "owner", "password": "another password"})
+
+
+async def test_who_forgot_the_password_gets_in_by_the_server_s_machine(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    clock = Later()
+    server = await start(clock=clock)
+    store = server.settings.store_path
+
+    async def link(name: str = "") -> str:
+        return f"/password/{(await server._accounts.forgot(name))[1]}"
+
+    with pytest.raises(LookupError, match="no owner yet"):
+        await link()
+    async with owner(server) as anna, invited(server, anna, "Ben") as ben, person(server) as again:
+        earlier = await link()
+        said = (await command("password", "--store", str(store))).text()
+        found = re.search(rf"new password for owner: {anna.base}(/password/\S+)", said)
+        assert found is not None, said
+        code = found[1]
+        await again.ask("GET", earlier, 410)
+        await again.ask("GET", code)
+        await again.ask("POST", code, 400, data={"password": "short", "again": "short"})
+        await again.ask("POST", code, 400, data={"password": "another password", "again": "other"})
+        await anna.ask("GET", "/api/v1/cameras")
+        new = {"password": "another password", "again": "another password"}
+        answers = await asyncio.gather(*(again.http.post(again.base + code, data=new) for _ in range(2)))
+        assert sorted(a.status for a in answers) == [200, 410]
+        await again.ask("GET", "/api/v1/accounts")
+        await anna.ask("GET", "/api/v1/cameras", 401)
+        async with person(server) as who:
+            await who.ask("POST", "/login", 403, data={"user": "owner", "password": PASSWORD})
+            await who.ask("POST", "/login", data={"user": "owner", "password": "another password"})
+        bens = await link("Ben")
+        clock.later_ns = 3600 * 10**9
+        await again.ask("POST", bens, 410, data=new)
+        await ben.ask("GET", "/api/v1/cameras")
+    with pytest.raises(LookupError, match="nobody is called 'Nobody'"):
+        await link("Nobody")
+    for secret in (code.rsplit("/")[-1], bens.rsplit("/")[-1]):
+        assert secret not in caplog.text and list(traces(store, secret)) == []

@@ -182,7 +182,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A code that works once: `kind` is `invite` or `pair`. Key: hash."""
+    """A code that works once: `kind` is `invite`, `pair` or `password`. Key: hash."""
 
     hash: bytes
     kind: str

@@ -73,7 +73,7 @@ class Pages:
         self._on_logout = on_logout
         self._head = _template("head")
         self._frame = _template("frame")
-        self._forms = {n: _template(n) for n in ("login", "setup", "invite")}
+        self._forms = {n: _template(n) for n in ("login", "setup", "invite", "password")}
         self._static = Static(
             {INDEX: self._whole("index", "Cameras", "app"), SETTINGS: self._whole("settings", "Settings", "settings")}
         )
@@ -88,6 +88,8 @@ class Pages:
         routes.add("POST", "/setup/{code}", Access.OPEN, self._setup)
         routes.add("GET", "/invite/{code}", Access.OPEN, self._invite_form)
         routes.add("POST", "/invite/{code}", Access.OPEN, self._invite)
+        routes.add("GET", "/password/{code}", Access.OPEN, self._password_form)
+        routes.add("POST", "/password/{code}", Access.OPEN, self._password)
         routes.add("GET", "/login", Access.OPEN, self._login_form)
         routes.add("POST", "/login", Access.OPEN, self._login)
         routes.add("POST", "/logout", Access.VIEWER, self._logout)
@@ -222,6 +224,25 @@ class Pages:
         self._throttle.succeeded(address)
         return await self._accounts.take_up(code, account)
 
+    async def _password_form(self, request: web.Request) -> web.Response:
+        account = await self._accounts.forgetful(request.match_info["code"])
+        if account is None:
+            raise web.HTTPGone(text=_PASSWORD_USED)
+        return self._form("password", "A new password", account.name)
+
+    async def _password(self, request: web.Request) -> web.Response:
+        form, code = await self._read(request), request.match_info["code"]
+        if (known := await self._accounts.forgetful(code)) is None:
+            raise web.HTTPGone(text=_PASSWORD_USED)
+        try:
+            account = await self._accounts.remind(code, _chosen(form))
+        except ValueError as e:
+            return self._form("password", "A new password", known.name, str(e), 400)
+        if account is None:
+            raise web.HTTPGone(text=_PASSWORD_USED)
+        await self.log_out(account.id)
+        return await self._enter(request, account.id)
+
     async def _login_form(self, request: web.Request) -> web.Response:
         if self._temporary:
             return self.page(200, "Open your link", _LINK_NEEDED)
@@ -259,6 +280,7 @@ def _chosen(form: dict[str, str]) -> str:
     return form["password"]
 
 
+_PASSWORD_USED = "This link is used up. Make a new one on the server's machine: camera-agent password"
 _LINK_USED = (
     "<p>It opens once, and only for five minutes. Ask for a new one: in the terminal of "
     "<code>camera-agent watch</code> press <kbd>r</kbd>.</p>"
