@@ -105,4 +105,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "UPDATE cameras SET camera_id = printf('%016x', created_ns) WHERE created_ns > 0",
     ),
     ("ALTER TABLE cameras ADD COLUMN pull_error TEXT NOT NULL DEFAULT ''",),
+    # What goes first when bytes are short: single pictures (type 1), which may be few or none among many clips.
+    ("CREATE INDEX items_stills ON items (stored_ns) WHERE type=1",),
 )

@@ -27,7 +27,8 @@ BOUND: dict[type, Callable[[Any], Any]] = {
     NoneOf: lambda match: json.dumps(match.values),
 }
 WITH_EVENTS = " LEFT JOIN events e ON e.camera=items.camera AND e.spool=items.spool AND e.number=items.event"
-WORTH = "CASE WHEN items.type=? THEN 0 WHEN items.type=? AND items.wall_ns > e.at_ns + ? THEN 1 ELSE 2 END"
+STILL = f"items.type={int(ItemType.STILL)}"  # as it stands in the index `items_stills`
+LATE = f"items.type={int(ItemType.CLIP)} AND items.wall_ns > e.at_ns + ?"
 KINDS: dict[str, Callable[[Any], Any]] = {"type": ItemType, "codec": Codec, "kept": bool}
 
 
@@ -147,14 +148,19 @@ class SqliteItems(SqliteTable[ItemRow]):
         return int(row[0]), int(row[1])
 
     def expendable(self, limit: int, *, head_ns: int | None = None, **where: Match) -> list[ItemRow]:
-        head = f"SELECT {','.join(f'items.{c}' for c in self._columns)} FROM items{WITH_EVENTS}"
-        order = " AND COALESCE(e.kept, 0)=0 ORDER BY"
         if head_ns is None:
-            rows = self._ask(head, where, f"{order} items.stored_ns, items.id LIMIT ?", limit)
-        else:
-            by = (int(ItemType.STILL), int(ItemType.CLIP), head_ns)
-            rows = self._ask(head, where, f"{order} {WORTH}, items.stored_ns, items.id LIMIT ?", *by, limit)
-        return [self._made(row) for row in rows]
+            return self._oldest(limit, where, "1")
+        found = self._oldest(limit, where, STILL)
+        for worth in (LATE, f"NOT {STILL} AND NOT COALESCE({LATE}, 0)"):
+            if len(found) < limit:
+                found += self._oldest(limit - len(found), where, worth, head_ns)
+        return found
+
+    def _oldest(self, limit: int, where: dict[str, Match], worth: str, *more: int) -> list[ItemRow]:
+        """In the order of an index: what is sorted by its worth is sorted as a whole, for a few of it."""
+        head = f"SELECT {','.join(f'items.{c}' for c in self._columns)} FROM items{WITH_EVENTS}"
+        tail = f" AND {worth} AND COALESCE(e.kept, 0)=0 ORDER BY items.stored_ns, items.id LIMIT ?"
+        return [self._made(row) for row in self._ask(head, where, tail, *more, limit)]
 
 
 class SqliteEvents(SqliteTable[EventRow]):
