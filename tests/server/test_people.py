@@ -189,6 +189,7 @@ async def test_tokens_are_narrow_and_end(start: Start) -> None:
                 "this token is unknown, ended"
             )
             assert (await program.ask("PATCH", "/api/v1/cameras", 405))["detail"] == "here are GET, HEAD, POST"
+            assert (await program.ask("GET", "/api/v1/camera", 404))["detail"] == "there is nothing at this address"
         async with person(server, manage["token"]) as program:
             await program.ask("DELETE", "/api/v1/cameras/yard", 204)
 

@@ -70,6 +70,8 @@ async def test_everything_to_paste_works_as_it_stands(start: Start, connect: Upl
         assert await uplink.closed() == 4401  # the pairing gave the agent a token of its own
         uplink = await connect(server, "porch", paired["token"])
         await who.ask("POST", "/api/v1/cameras", 409, json={"name": "porch"})
+        late = await who.ask("POST", "/api/v1/cameras", 400, json={"name": "yard", "ends_ms": 1})
+        assert late["detail"] == "ends_ms has passed", "its keys would open nothing"
 
 
 async def test_each_paired_camera_gets_a_file_of_its_own(start: Start, tmp_path: Path) -> None:

@@ -283,6 +283,8 @@ def front(names: Names, page: Callable[[int, str], web.Response]) -> Callable[..
             log.exception("%s %s", request.method, resource.canonical if resource else "?")  # paths may hold codes
             kept, status, reason, detail = {}, 500, "Internal Server Error", "internal error"
         detail = "" if detail == f"{status}: {reason}" else detail
+        if status == 404 and not detail and is_api(request):
+            detail = "there is nothing at this address"
         if status == 405:
             detail = f"here are {kept['Allow'].replace(',', ', ')}"
         if is_api(request):

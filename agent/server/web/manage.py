@@ -130,6 +130,8 @@ class Manage:
             raise web.HTTPForbidden(text="this token is for one camera only")
         wanted: shapes.NewCamera = await body(request, shapes.NewCamera)
         settings = self._settings(request, wanted)
+        if wanted.ends_ms is not None and wanted.ends_ms <= self._clock.wall_ns() / 1e6:
+            raise web.HTTPBadRequest(text="ends_ms has passed")
         try:
             keys = await self._cameras.add(wanted.name, asking(request).account, settings, renew=False)
         except UsageError as e:
