@@ -14,6 +14,7 @@ from agent.dispatch.proxyline import Peer
 from agent.dispatch.records import Counts, End, Record
 
 if TYPE_CHECKING:
+    from agent.dispatch.browsers import Browsers
     from agent.dispatch.inner import Inner
     from agent.dispatch.limits import Limits
     from agent.dispatch.pipes import Pipes
@@ -32,6 +33,7 @@ class Keeper(Protocol):
     limits: Limits
     counts: Counts
     pipes: Pipes
+    browsers: Browsers
     buffer: memoryview
 
     def ended(self, arrival: Arrival, end: End) -> None: ...

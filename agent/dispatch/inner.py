@@ -20,12 +20,14 @@ class Inner(asyncio.Protocol):
         self.eof = self.silent = self.late = False
         self.transport: asyncio.Transport
         self._decided = False
+        self._made_s = 0.0
         self._timers: list[asyncio.TimerHandle] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         loop, limits = self.arrival.keeper.loop, self.arrival.keeper.limits
+        self._made_s = loop.time()
         self._timers = [
             loop.call_later(limits.silence_s, self._silence),
             loop.call_later(limits.sniff_deadline_s, self._deadline),
@@ -77,8 +79,11 @@ class Inner(asyncio.Protocol):
                 transport.close()
 
     def _silence(self) -> None:
+        keeper = self.arrival.keeper
+        if keeper.browsers.since(self.arrival.peer.host, self._made_s - keeper.limits.silence_s):
+            return  # a browser's, as outside TLS
         self.silent = True
-        self.arrival.keeper.redecide(self)
+        keeper.redecide(self)
 
     def _deadline(self) -> None:
         self.late = True

@@ -84,13 +84,18 @@ async def test_uploads_and_pages_from_one_address_do_not_mix(ftp: Ftp) -> None:
     assert sorted(d for d, _ in await ftp.stored()) == sorted(pictures)
 
 
-async def test_what_a_browser_connects_ahead_is_not_greeted(ftp: Ftp) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+async def test_what_a_browser_connects_ahead_is_not_greeted(ftp: Ftp, tls: bool) -> None:
     """It would take the greeting for the answer to its next request."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def connect(own: str) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", ftp.port), timeout=5, source_address=(own, 0))
+        return context.wrap_socket(sock) if tls else sock
 
     def work() -> tuple[bytes, bytes]:
-        ahead = socket.create_connection(("127.0.0.1", ftp.port), timeout=5)
-        camera = socket.create_connection(("127.0.0.1", ftp.port), timeout=5, source_address=("127.0.0.2", 0))
-        with ahead, camera:
+        with connect("127.0.0.1") as ahead, connect("127.0.0.2") as camera:
             asked = f"GET /login HTTP/1.1\r\nHost: 127.0.0.1:{ftp.port}\r\nUser-Agent: Mozilla/5.0\r\n"
             with socket.create_connection(("127.0.0.1", ftp.port), timeout=5) as browser:
                 browser.sendall(asked.encode() + b"\r\n")
