@@ -120,11 +120,12 @@ async def _feed(notifier: Notifier) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A server's registry, opened beside a server that may be running; it notices within a second."""
+    """A server's registry, opened beside a server that may be running (`runs`); it notices within a second."""
 
     settings: ServerSettings
     archive: Archive
     cameras: Cameras
+    runs: bool
 
     async def add(self, name: str, chosen: CameraSettings) -> Handover:
         """Make the virtual camera; everything that its device needs. Raises UsageError, also when there is one."""
@@ -212,7 +213,8 @@ async def opened(settings: ServerSettings, *, make: bool = False) -> AsyncIterat
         try:
             cameras = Cameras(archive, News(), SystemClock())
             await cameras.load()
-            yield Store(where(settings), archive, cameras)
+            running = where(settings)
+            yield Store(running or settings, archive, cameras, running is not None)
         except UnavailableError as e:
             raise unusable(settings.store_path, e) from None
         finally:

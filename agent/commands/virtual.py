@@ -86,9 +86,10 @@ def virtual_add(
             pull=pull,
         )
         async with hosted.opened(hosted.settings_of(path, store), make=True) as opened:
-            return await opened.add(name, chosen)
+            return await opened.add(name, chosen), opened.runs
 
-    _say(run_async(work()), as_json)
+    made, runs = run_async(work())
+    _say(made, runs, as_json)
 
 
 @virtual.command("keys")
@@ -105,13 +106,14 @@ def virtual_keys(name: str, as_json: bool, path: Path | None, store: str | None)
 
     async def work() -> Any:
         async with hosted.opened(hosted.settings_of(path, store)) as opened:
-            return await opened.renew(name)
+            return await opened.renew(name), opened.runs
 
-    _say(run_async(work()), as_json)
+    made, runs = run_async(work())
+    _say(made, runs, as_json)
 
 
-def _say(made: dict[str, Any], as_json: bool) -> None:
-    """All that a device needs, for people to copy and paste."""
+def _say(made: dict[str, Any], runs: bool, as_json: bool) -> None:
+    """All that a device needs, for people to copy and paste; `runs`: the server does."""
     if as_json:
         click.echo(json.dumps(made))
         return
@@ -131,6 +133,10 @@ def _say(made: dict[str, Any], as_json: bool) -> None:
     click.echo("\nTo paste, whichever fits the device (ffmpeg sends a film at its own pace with -re before -i):")
     for text in made["lines"].values():
         click.echo(f"  {text}")
+    if not runs:
+        click.echo(
+            "\nNo server runs on this store now; these work once `camera-agent server` does, with the same options."
+        )
 
 
 @virtual.command("list")

@@ -48,15 +48,15 @@ class StoreLock:
         self._file.close()
 
 
-def where(settings: ServerSettings) -> ServerSettings:
-    """The settings, with the addresses of the server that runs on their store, if one does."""
+def where(settings: ServerSettings) -> ServerSettings | None:
+    """The settings, with the addresses of the server that runs on their store; None where none does."""
     try:
         told = json.loads((settings.store_path / FILE).read_text())
         with suppress(PermissionError):  # somebody else's
             os.kill(told["pid"], 0)
         return replace(settings, **told["settings"])
     except (OSError, ValueError, LookupError, TypeError):
-        return settings
+        return None
 
 
 @contextmanager

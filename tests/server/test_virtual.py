@@ -231,11 +231,13 @@ async def test_an_erasure_that_a_crash_cut_short_is_finished(start: Start) -> No
 async def test_what_a_command_prints_is_where_the_server_is(start: Start) -> None:
     """The command is given the store only, and the server has a port and FTP that its settings do not name."""
     server = await start(ftp_port=0)
-    said = await command("virtual", "add", "porch", "--json", "--store", str(server.settings.store_path))
+    store = str(server.settings.store_path)
+    said = await command("virtual", "add", "porch", "--json", "--store", store)
     made = json.loads(said.text())
     assert made["upload_url"].startswith(server.urls()[0]) and made["ftp"]["port"] == server.ftp_port
+    assert "No server runs" not in (await command("virtual", "keys", "porch", "--store", store)).text()
     await server.close()
-    said = await command("virtual", "keys", "porch", "--json", "--store", str(server.settings.store_path))
+    said = await command("virtual", "keys", "porch", "--json", "--store", store)
     assert ":8088/" in json.loads(said.text())["upload_url"], "where it is when it runs is not known"
 
 
@@ -263,6 +265,7 @@ async def test_the_commands(tmp_path: Path) -> None:
     assert "ends       in 24 h" in said and "quota      5000.0 MB" in said
     said = await run("add", "yard")
     assert "To paste" in said and "-re before -i" in said, "a film of an hour would be over in a minute"
+    assert "No server runs on this store now" in said
     assert "`virtual keys porch`" in await run("add", "porch", code=2), "a camera that uploads keeps its keys"
     renewed = json.loads(await run("keys", "porch", "--json"))
     assert renewed["token"] != made["token"]
