@@ -160,6 +160,8 @@ class _Grabber:
             self.came_s = self._loop.time()
             frame = self._groups.place(captured)
             if frame is None:
+                if captured.keyframe and self._groups.left_out == 1:
+                    log.warning("%s: parameter sets go to and fro: groups with others are left out", self._label)
                 return
             try:
                 self._publish(frame)

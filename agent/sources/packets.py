@@ -154,8 +154,12 @@ class Packets:
                 except ValueError as e:
                     raise TransientError(str(e)) from None
             key = h264.is_keyframe(self._codec, data)
-            if key and not h264.parameter_sets(self._codec, data).complete:
-                data = self._sets.annexb() + data
+            if key:
+                found = h264.parameter_sets(self._codec, data)
+                if found.complete:
+                    self._sets = found  # what was said before the stream may be of another picture size
+                else:
+                    data = self._sets.annexb() + data
         stamp_ns, delay_us = self._times(packet)
         pts_ns = self._timeline.at(stamp_ns, self._clock.monotonic_ns())
         self._given += 1

@@ -1,4 +1,4 @@
-"""Which pictures of a camera belong to one run: those of one size, and not each change of it begins another one."""
+"""Which pictures of a camera belong to one run: those of one kind, and not each change of it begins another one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ UNSTEADY_NS = 10_000_000_000
 LASTS_NS = 5_000_000_000
 
 
+class Changes:
+    """Of what a camera sends: a change begins a run at once, unless there are many; then what it leads to must last."""
+
+    def __init__(self) -> None:
+        self._last = deque([-UNSTEADY_NS] * CHANGES, CHANGES)
+
+    def add(self, came_ns: int) -> None:
+        """Another size than that of the picture before, or other parameter sets."""
+        self._last.append(came_ns)
+
+    def believed(self, now_ns: int) -> bool:
+        """Whether what comes since the last change may begin a run."""
+        return now_ns - self._last[0] >= UNSTEADY_NS or now_ns - self._last[-1] >= LASTS_NS
+
+
 class Sizes:
     """Numbers a camera's pictures: another size begins a new run. `size` (width, height) is that of the run.
 
@@ -21,7 +36,7 @@ class Sizes:
 
     def __init__(self) -> None:
         self._watch = SizeWatch()
-        self._changes = deque([-UNSTEADY_NS] * CHANGES, CHANGES)
+        self._changes = Changes()
         self._index = 0
         self.size: tuple[int, int] | None = None
         self.left_out = 0
@@ -29,13 +44,13 @@ class Sizes:
     def number(self, data: bytes, came_ns: int) -> int | None:
         """Of this picture in its run, 0 for the first one; None: it is left out."""
         if self._watch.changed(data):
-            self._changes.append(came_ns)
+            self._changes.add(came_ns)
         size, index = self._watch.size, self._index
         self._index += 1
         if size == self.size or self.size is None:
             self.size = size
             return index
-        if came_ns - self._changes[0] < UNSTEADY_NS and came_ns - self._changes[-1] < LASTS_NS:
+        if not self._changes.believed(came_ns):
             self.left_out += 1
             return None
         self.size, self._index = size, 1

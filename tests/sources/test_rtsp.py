@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def pictures(codec: Codec, data: bytes) -> list[bytes]:
     return [n for n in h264.split(data) if h264.unit_type(codec, n[0]) in slices]
 
 
+def without_sets(unit: Unit) -> Unit:
+    pictures = b"".join(h264.START + n for n in h264.split(unit.data) if n[0] & 31 not in (7, 8))
+    return replace(unit, data=pictures)
+
+
 async def test_access_units_arrive_as_the_camera_sent_them(clip: list[Unit]) -> None:
     async with RtspCamera(clip) as camera:
         frames, error = await collect(RtspSource(camera.url), 60, 20)
@@ -64,15 +70,7 @@ async def test_access_units_arrive_as_the_camera_sent_them(clip: list[Unit]) -> 
 
 
 async def test_parameter_sets_that_only_the_description_has_come_before_each_keyframe(clip: list[Unit]) -> None:
-    bare = [
-        Unit(
-            u.codec,
-            b"".join(h264.START + n for n in h264.split(u.data) if n[0] & 31 not in (7, 8)),
-            *[u.keyframe],
-            *[0, 0],
-        )
-        for u in clip
-    ]
+    bare = [without_sets(u) for u in clip]
     async with RtspCamera(clip) as camera:
         camera.units = bare
         camera._sdp = RtspCamera(clip)._sdp  # type: ignore[method-assign]
@@ -95,6 +93,29 @@ async def test_another_picture_size_begins_a_new_run(clip: list[Unit], tmp_path:
     assert error is None
     assert [f.index for f in frames[:40]] == [*range(20), *range(20)]
     assert frames[20].keyframe and frames[20].prior is None
+
+
+async def test_what_the_description_says_is_over_with_newer_parameter_sets(clip: list[Unit], tmp_path: Path) -> None:
+    """They come with every other keyframe, the description is of another picture size."""
+    large = units(film(tmp_path / "b.mp4", 40, size=(640, 480)))
+    some = [without_sets(u) if n // 10 % 2 else u for n, u in enumerate(large)]
+    async with RtspCamera(some, fps=200) as camera:
+        camera._sdp = RtspCamera(clip)._sdp  # type: ignore[method-assign]
+        frames, _ = await collect(RtspSource(camera.url), 40, 20)
+    assert [f.index for f in frames[:40]] == list(range(40))
+    assert {h264.parameter_sets(Codec.H264, f.data).size() for f in frames if f.keyframe} == {(640, 480)}
+
+
+async def test_parameter_sets_that_go_to_and_fro_make_no_event_of_each_change(
+    clip: list[Unit], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = units(film(tmp_path / "b.mp4", 60, size=(640, 480)))
+    both = [u for n in range(0, 60, 10) for u in (*clip[n : n + 10], *large[n : n + 10])]
+    async with RtspCamera(both, fps=200) as camera:
+        frames, error = await collect(RtspSource(camera.url), 100, 20)
+    assert error is None and sum(f.index == 0 for f in frames) == 4
+    sizes = {h264.parameter_sets(Codec.H264, f.data).size() for f in frames[40:] if f.keyframe}
+    assert len(sizes) == 1 and caplog.text.count("go to and fro") == 1
 
 
 async def test_times_survive_a_wrap_of_rtp_and_a_clock_that_was_set(clip: list[Unit]) -> None:

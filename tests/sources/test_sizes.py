@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from itertools import cycle, islice
+from pathlib import Path
 
 import pytest
 
-from agent.frame import Clip, Decision
+from agent.frame import Clip, Codec, Decision, Frame
 from agent.media.jpeg import inspect
 from agent.pipeline import Pipeline
 from agent.recorder import Closed, Opened
+from agent.sources.groups import Groups
 from agent.sources.mjpeg import MjpegSource
 from agent.sources.sizes import Sizes
 from tests.pictures import jpeg, raw_server
 from tests.sources.test_mjpeg import MULTIPART
+from tests.videos import film, units
 
 A, B, C = jpeg(1, 64, 48), jpeg(2, 80, 48), jpeg(3, 96, 48)
 NAMES = {A: "A", B: "B", C: "C"}
@@ -51,6 +54,15 @@ def test_after_many_changes_another_size_is_believed_that_lasts() -> None:
     found = numbered("ABAB" + "A" * 60)
     assert found[:4] == ["A0", "B0", "A0", "B0"] and found[4:] == [f"A{i}" for i in range(10)]
     assert numbered("ABAB" + "A" * 60 + "B" * 60 + "A" * 3)[-3:] == ["A0", "A1", "A2"]
+
+
+def test_after_many_changes_other_parameter_sets_are_believed_that_last(tmp_path: Path) -> None:
+    groups = Groups()
+    small, large = (units(film(tmp_path / f"{w}.mp4", 1, size=(w, 240)))[0] for w in (320, 640))
+    sent = [small, large] * 2 + [small] * 8 + [large]
+    placed = [groups.place(Frame(Codec.H264, u.data, True, n * SECOND, 0, n)) for n, u in enumerate(sent, 100)]
+    assert [f and f.index for f in placed] == [0, 0, 0, 0, *[None] * 5, 0, 1, 2, 0]
+    assert (groups.left_out, groups.lost) == (5, 5)
 
 
 @pytest.mark.parametrize(("each", "events"), [(1, 4), (2, 4), (5, 4)])
