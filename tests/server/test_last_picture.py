@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,7 @@ from agent.media import wire
 from agent.server.app import CameraServer
 from agent.server.web import live
 from tests.server.conftest import Start
-from tests.server.people import basic
+from tests.server.people import basic, owner
 from tests.server.pictures import jpeg
 from tests.server.test_page import CHROMIUM, chromium, until
 
@@ -113,6 +114,28 @@ async def test_on_the_page_it_is_said_when_it_came(start: Start) -> None:
         hour = await page.evaluate("(ms) => new Date(ms).toLocaleTimeString().replace(/:\\d+:\\d+/, ':')", came)
         assert hour.split(":")[0] == said.partition("This picture came at ")[2].split(":")[0], said
         assert await page.evaluate("window.pills.filter((p) => p.startsWith('live'))") == []
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"NO BROWSER at {CHROMIUM}: the page is NOT tested")
+async def test_nor_does_it_pass_for_live_where_a_link_shows_it(start: Start) -> None:
+    server = await start()
+    async with owner(server) as who:
+        made = await who.add("porch")
+        login = basic(made["login"], made["password"])
+        async with chromium() as page:
+            await page.goto(made["view_url"], wait_until="commit")
+            await until(page, "document.getElementById('when').textContent === 'waiting for the camera'")
+            await who.ask("PUT", made["upload_url"], 201, data=jpeg(1), headers=login)
+            await until(page, "document.getElementById('when').textContent === 'live'")
+            camera = server._cameras.get("porch")
+            assert camera is not None and camera.hub.latest is not None
+            camera.hub.latest = replace(camera.hub.latest, wall_ns=camera.hub.latest.wall_ns - 3600 * 10**9)
+            await until(
+                page, "document.getElementById('when').textContent.startsWith('not live: this picture came at')"
+            )
+            await who.ask("DELETE", "/api/v1/cameras/porch", 204)
+            await until(page, "document.getElementById('when').textContent.includes('does not open anything')")
+            assert await page.locator("img.film").count() == 0
 
 
 async def watch_pills(page: Page) -> None:

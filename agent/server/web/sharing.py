@@ -74,7 +74,7 @@ class Sharing:
         once = event is not None and shown.startswith("<img")  # a film without the browser's buttons
         again = f'<a class="button quiet" href="/s/{code}">Play again</a> ' if once else ""
         body = (
-            f'<p class="muted">{html.escape(when)}</p>{shown}'
+            f'<p id="when" class="muted">{html.escape(when) if event else ""}</p>{shown}'
             f'<p class="row">{again}<a class="button quiet" href="/s/{code}/picture.jpg" download>Save picture</a></p>'
             f'<p class="muted small">This link opens until {until}.</p>'
         )
@@ -101,14 +101,17 @@ class Sharing:
 
     async def _picture(self, request: web.Request) -> web.Response:
         _, camera, event = await self._find(request)
+        headers = dict(PRIVATE)
         if event is None:
             frame = await camera.picture(self._clock.monotonic_ns())
             data = frame.data if frame else None
+            if frame is not None:
+                headers["X-Time-Ms"] = f"{frame.wall_ns / 1e6:.3f}"
         else:
             data = await self._catalog.thumb(event)
         if not data or not data.startswith(b"\xff\xd8"):
-            raise web.HTTPNotFound(text="no picture yet", headers=PRIVATE)
-        return web.Response(body=data, content_type="image/jpeg", headers=PRIVATE)
+            raise web.HTTPServiceUnavailable(text="no picture yet", headers=headers)
+        return web.Response(body=data, content_type="image/jpeg", headers=headers)
 
     async def _film(self, request: web.Request) -> web.StreamResponse:
         share, camera, event = await self._find(request)
