@@ -8,6 +8,10 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # other tests run at the same time
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -66,7 +66,7 @@ def test_every_cut_gives_the_same(name: str, prefix: bytes, routes: tuple[Route,
 
 
 @given(st.sampled_from(sorted(EVERYTHING)), st.lists(st.integers(0, 400), max_size=12), st.binary(max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_cuts_of_random_bytes(name: str, cuts: list[int], tail: bytes) -> None:
     data = EVERYTHING[name][0][: sum(cuts) % 400] + tail
     whole = fate(fed(data, []))

@@ -29,12 +29,14 @@ NO_LOG_FLUSH = 2
 class Rig:
     """`store` and `spool` may be on file systems of their own; `broken` plants faults (planted.py) by side."""
 
+    NO_END = 10**9
+
     def __init__(self, folder: Path, *, store: Path | None = None, spool: Path | None = None, **broken: str) -> None:
         self.store = store or folder / "store"
         self.spool = spool or folder / "spool"
         self.ledger = folder / "ledger"
         self.ledger.touch()
-        self.count = 10**9
+        self.count = self.NO_END
         self.broken = broken
         self.args: dict[str, list[str]] = {"agent": [], "server": []}
         self.env: dict[str, dict[str, str]] = {"agent": {}, "server": {}}
@@ -92,6 +94,7 @@ class Rig:
             self.start("server")
         self.listening()  # an agent that has nothing left ends at once: there shall be a store to judge
         self.start("agent")
+        self.count = self.NO_END  # who goes on after this brings more
         stored, since_s = -1, time.monotonic()
         while time.monotonic() - since_s < stuck_s:
             try:

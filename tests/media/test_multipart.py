@@ -62,7 +62,7 @@ def test_the_first_part_may_come_without_its_boundary() -> None:
     assert Splitter().feed(body) == PICTURES[:2]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     parts=st.lists(st.tuples(st.sampled_from(sorted(FRAMINGS)), st.integers(0, 3)), min_size=1, max_size=8),
     cuts=st.lists(st.integers(1, 5000), min_size=1, max_size=40),
@@ -80,7 +80,7 @@ def test_pictures_are_the_same_in_any_framing_and_any_cutting(parts: list[tuple[
     assert out == [PICTURES[i] for _, i in parts]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     noise=st.lists(st.one_of(st.binary(max_size=300), st.sampled_from([b"\r\n\r\n", b"\xff\xd8\xff", b"--frame\r\n"])))
 )

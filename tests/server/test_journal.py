@@ -240,7 +240,7 @@ async def test_a_deleted_camera_leaves_no_journal(start: Start, http: aiohttp.Cl
     assert not [link for link in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if "journal-" in link]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     earlier=st.lists(st.integers(1, 3000), max_size=6),
     sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=8),

@@ -277,7 +277,6 @@ def lives(
 
     @settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         derandomize=always_the_same,
         phases=phases,
