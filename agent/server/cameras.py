@@ -106,7 +106,8 @@ class Cameras:
         """Make the camera, or (`renew`) give it new keys; the answer has them, they are nowhere else.
 
         Where another account has a camera of that name, this one's gets a few letters more. Raises UsageError for
-        a name that is not 1 to 63 of a-z, 0-9 and '-', and for one that is taken and not to be renewed.
+        a name that is not 1 to 63 of a-z, 0-9 and '-', for one that is taken and not to be renewed, and for one that
+        another process makes or deletes at this moment.
         """
         _check_name(name)
         await self._erased(name)
@@ -124,7 +125,9 @@ class Cameras:
             chosen = (settings or CameraSettings()).dumps()
             row = self._rows.get(name) or CameraRow(name, account, "", None, None, "", camera_id=new_id())
             token, password = sha(keys.token), sha(keys.password)
-            await self._put(replace(row, login=keys.login, token_hash=token, password_hash=password, settings=chosen))
+            row = replace(row, login=keys.login, token_hash=token, password_hash=password, settings=chosen)
+            if not await self._put(row):
+                raise UsageError(f"another process has just added or deleted '{name}'; try again")
         return keys
 
     async def local(self, name: str) -> Camera:
@@ -132,9 +135,10 @@ class Cameras:
         _check_name(name)
         await self._erased(name)
         async with self._changing:
-            if name not in self._cameras:
-                await self._put(CameraRow(name, 1, "", None, None, "{}", camera_id=new_id()))
-        return self._cameras[name]
+            new = CameraRow(name, 1, "", None, None, "{}", camera_id=new_id())
+            if name not in self._cameras and not await self._put(new):
+                raise UsageError(f"another process has just added '{name}'; try again")
+            return self._cameras[name]
 
     async def renew_token(self, name: str) -> str | None:
         """Another token for an agent (pairing); the old one's sessions end. None when the camera is not there."""
@@ -142,8 +146,7 @@ class Cameras:
             if (row := self._rows.get(name)) is None or row.password_hash is None:
                 return None
             token = secrets.token_urlsafe(32)
-            await self._put(replace(row, token_hash=sha(token)))
-        return token
+            return token if await self._put(replace(row, token_hash=sha(token))) else None
 
     async def change(self, name: str, settings: CameraSettings) -> None:
         """Other settings; a no-op for a camera that is gone."""
@@ -167,10 +170,20 @@ class Cameras:
             await self._archive.index.write(run)
             self._adopt(replace(row, pull_error=error))
 
-    async def _put(self, row: CameraRow) -> None:
-        row = replace(row, created_ns=row.created_ns or self._clock.wall_ns())
-        await self._archive.index.write(lambda rows: rows.cameras.put(row))
-        self._adopt(row)
+    async def _put(self, row: CameraRow) -> bool:
+        """False, and nothing done: another process has made or deleted it, which was not noticed yet."""
+        known, row = self._rows.get(row.name), replace(row, created_ns=row.created_ns or self._clock.wall_ns())
+
+        def run(rows: Rows) -> bool:
+            there = rows.cameras.get(name=row.name)
+            if (there and there.camera_id) != (known and known.camera_id):
+                return False
+            rows.cameras.put(row)
+            return True
+
+        if done := await self._archive.index.write(run):
+            self._adopt(row)
+        return done
 
     def _adopt(self, row: CameraRow) -> None:
         """The camera is in the index like this: so it is here."""

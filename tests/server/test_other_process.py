@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from functools import partial
 
 import aiohttp
 import pytest
 
+from agent.errors import UsageError
 from agent.server.app import CameraServer
 from agent.server.archive import Archive
-from agent.server.index.rows import AccountRow
+from agent.server.camera import CameraSettings
+from agent.server.index import Rows
+from agent.server.index.rows import AccountRow, CameraRow
 from tests.e2e.product import COMMAND
 from tests.server.agents import Uplinks
 from tests.server.conftest import Start
@@ -75,3 +80,31 @@ async def test_whoever_notices_first_takes_over_all_of_it(server: CameraServer) 
     await other.close()
     await server._cameras.refresh()
     assert server._accounts.get(account.id) is not None
+
+
+def _enter(row: CameraRow, rows: Rows) -> None:
+    rows.cameras.add(row)
+
+
+async def test_what_another_process_did_just_now_is_not_undone(server: CameraServer) -> None:
+    """Its deletion would be, or its new camera would have the id of the former one."""
+    await server.issue_token("porch")
+    cameras = server._cameras
+    other = Archive(server.settings.store_path)
+    row = (await other.index.read(lambda rows: rows.cameras.find()))[0]
+    for there in ([], [replace(row, camera_id="0" * 16)]):
+        await other.index.write(lambda rows: rows.cameras.remove(name="porch"))
+        for another in there:
+            await other.index.write(partial(_enter, another))
+        with pytest.raises(UsageError, match="another process has just added or deleted 'porch'"):
+            await cameras.add("porch")
+        assert await cameras.renew_token("porch") is None
+        await cameras.change("porch", CameraSettings(pause_s=5))
+        assert await other.index.read(lambda rows: rows.cameras.find()) == there
+    await other.index.write(partial(_enter, replace(row, name="yard")))
+    with pytest.raises(UsageError, match="'yard'"):
+        await cameras.local("yard")
+    await other.close()
+    await cameras.refresh()
+    await cameras.add("porch")
+    assert await cameras.renew_token("porch")

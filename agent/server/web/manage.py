@@ -132,10 +132,7 @@ class Manage:
         settings = self._settings(request, wanted)
         if wanted.ends_ms is not None and wanted.ends_ms <= self._clock.wall_ns() / 1e6:
             raise web.HTTPBadRequest(text="ends_ms has passed")
-        try:
-            keys = await self._cameras.add(wanted.name, asking(request).account, settings, renew=False)
-        except UsageError as e:
-            raise web.HTTPConflict(text=str(e)) from None
+        keys = await self._keys(wanted.name, asking(request).account, settings, renew=False)
         if (camera := self._cameras.get(keys.name)) is None:
             raise web.HTTPConflict(text="the camera was deleted meanwhile")
         return self._handover(request, keys, *await self._links(request, camera))
@@ -160,7 +157,15 @@ class Manage:
         if camera is None or camera.ended(self._clock.wall_ns()):
             raise web.HTTPConflict(text="the camera has ended; give it more time first")
         links = await self._links(request, camera)  # first: what fails then has not taken the old keys away
-        return self._handover(request, await self._cameras.add(name, camera.account), *links)
+        return self._handover(request, await self._keys(name, camera.account), *links)
+
+    async def _keys(
+        self, name: str, account: int, settings: CameraSettings | None = None, *, renew: bool = True
+    ) -> Keys:
+        try:
+            return await self._cameras.add(name, account, settings, renew=renew)
+        except UsageError as e:
+            raise web.HTTPConflict(text=str(e)) from None
 
     async def _keep(self, request: web.Request) -> web.Response:
         event = await self._api.stored_event(request, manage=True)
