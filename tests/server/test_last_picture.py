@@ -127,6 +127,7 @@ async def test_nor_does_it_pass_for_live_where_a_link_shows_it(start: Start) -> 
             await until(page, "document.getElementById('when').textContent === 'waiting for the camera'")
             await who.ask("PUT", made["upload_url"], 201, data=jpeg(1), headers=login)
             await until(page, "document.getElementById('when').textContent === 'live'")
+            await until(page, "document.querySelector('img.film').naturalWidth > 1")  # without a second picture
             camera = server._cameras.get("porch")
             assert camera is not None and camera.hub.latest is not None
             camera.hub.latest = replace(camera.hub.latest, wall_ns=camera.hub.latest.wall_ns - 3600 * 10**9)
