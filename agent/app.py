@@ -255,7 +255,7 @@ class Agent:
         while not until.is_set():
             ways = [w for p in self.pipelines for w in p.ways]
             if ways and all(w.health.gone for w in ways):
-                log.info("the camera was deleted at the other end; what waits stays in the spool")
+                log.info("the camera was deleted or has ended at the other end; what waits stays in the spool")
                 return
             try:
                 async with asyncio.timeout(GONE_S):

@@ -180,7 +180,7 @@ class _Upload:
 
     def _failed(self, answer: Answer) -> AgentError:
         if answer.status == 410:
-            return GoneError(f"{self._label}: the server says that this camera was deleted (410)")
+            return GoneError(f"{self._label}: the server says that this camera was deleted or has ended (410)")
         return self._line.failed(answer)
 
     def _url(self, item: Item) -> str:

@@ -124,7 +124,7 @@ class Session:
             why = "another session of this spool replaced it (4408): a copy, or a line that doubles?"
             return TransientError(f"{self._label}: {why}", REPLACED_S)
         if code == 4410:
-            return GoneError(f"{self._label}: the server says that this camera was deleted (4410)")
+            return GoneError(f"{self._label}: the server says that this camera was deleted or has ended (4410)")
         if code in RESTARTS:
             return self._lost(f"the server restarts ({code})")
         return self._lost(f"the server ended the session ({code})")

@@ -78,7 +78,9 @@ class WebSocketSink:
                 )
         except aiohttp.WSServerHandshakeError as e:
             if e.status == 410:
-                raise GoneError(f"{self.label}: the server says that this camera was deleted (410)") from None
+                raise GoneError(
+                    f"{self.label}: the server says that this camera was deleted or has ended (410)"
+                ) from None
             if e.status in _REFUSALS:
                 code = PERMISSION if e.status in (401, 403) else 69
                 raise PermanentError(f"{self.label}: the server {_REFUSALS[e.status]}", code) from None

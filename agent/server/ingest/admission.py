@@ -12,6 +12,7 @@ from aiohttp import web
 
 from agent.server.cameras import DELETED, Camera, Cameras
 
+GONE = "this camera was deleted or has ended"
 CHALLENGE = 'Basic realm="camera", charset="UTF-8", Bearer'
 
 
@@ -31,7 +32,7 @@ def token_of(authorization: str) -> str:
 @asynccontextmanager
 async def while_there(cameras: Cameras, camera: Camera) -> AsyncIterator[None]:
     """What an upload waits for within ends when its camera is deleted: raises 410 then."""
-    gone = web.HTTPGone(text="this camera was deleted")
+    gone = web.HTTPGone(text=GONE)
     if camera.gone:
         raise gone
     try:
@@ -59,7 +60,7 @@ async def admit(cameras: Cameras, request: web.Request) -> Camera:
     if status == 401:
         raise web.HTTPUnauthorized(text="bad token", headers={"WWW-Authenticate": CHALLENGE})
     if status == 410:
-        raise web.HTTPGone(text="this camera was deleted")
+        raise web.HTTPGone(text=GONE)
     camera = cameras.get(name)
     if status != 200 or camera is None:
         raise web.HTTPNotFound(text="no such camera")

@@ -120,7 +120,7 @@ class Commands:
         throttle.failed(peer)
         self._failures += 1
         await asyncio.sleep(min(0.25 * 2**self._failures, LONGEST_DELAY_S))
-        self._reply(530, "Wrong login, or the camera was deleted.")
+        self._reply(530, "Wrong login, or the camera was deleted or has ended.")
         if self._failures >= MAX_FAILURES:
             raise Quit
 

@@ -24,7 +24,7 @@ from agent.server.archive import SPOOL, Outcome
 from agent.server.cameras import Camera, Cameras
 from agent.server.digest import MAX_NS
 from agent.server.ingest import Intake
-from agent.server.ingest.admission import admit, while_there
+from agent.server.ingest.admission import GONE, admit, while_there
 from agent.server.ingest.parts import Key, Parts, TooMany
 from agent.server.ingest.presence import Presence
 from agent.server.ledger import MAX_SEQ
@@ -56,7 +56,7 @@ _TOLD = {
     Outcome.DIGEST: "the body is not what Repr-Digest says",
     Outcome.TYPE: "the body is not what its type says",
     Outcome.FULL: "the store is full or not writable",
-    Outcome.GONE: "this camera was deleted",
+    Outcome.GONE: GONE,
 }
 
 

@@ -16,7 +16,7 @@ from agent.dispatch.http import FRAMING
 from agent.media.multipart import NoRoom, Splitter
 from agent.server.archive import Outcome
 from agent.server.cameras import DELETED, Camera, Cameras
-from agent.server.ingest.admission import admit, while_there
+from agent.server.ingest.admission import GONE, admit, while_there
 from agent.server.ingest.desk import Desk
 from agent.server.ingest.pictures import MAX_PICTURE_BYTES, NotAPicture
 from agent.server.ingest.presence import Presence
@@ -70,7 +70,7 @@ class Upload:
                 async for data in _pictures(request, kind, share):
                     outcome = await self._store(camera, data)
                     if session.ended:
-                        raise web.HTTPGone(text="this camera was deleted")
+                        raise web.HTTPGone(text=GONE)
                     if not outcome.settled:
                         status = STATUS.get(outcome, 500)
                         raise _problem(status, "the store is full" if status == 507 else f"not stored: {outcome.value}")
@@ -133,7 +133,7 @@ class Upload:
                 desk.end_run()
                 await desk.settled()
         if session.ended:
-            raise web.HTTPGone(text="this camera was deleted")
+            raise web.HTTPGone(text=GONE)
         if not splitter.frames and not session.told:
             raise web.HTTPUnsupportedMediaType(text="no whole JPEG was in the stream")
         return web.json_response({"pictures": splitter.frames})
