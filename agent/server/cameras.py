@@ -260,6 +260,8 @@ class Cameras:
         if abs(now - self._tidied_ns) >= TIDY_NS:
             await self._archive.index.write(lambda rows: rows.gone.remove(at_ns=Below(now - GONE_NS)))
             self._tidied_ns = now
+        if any(c.ended(now) for c in self._cameras.values()):
+            await self.refresh()  # another process may have given one more time
         for camera in [c for c in self._cameras.values() if c.ended(now)]:
             if camera.settings.at_end == "burn":
                 await self._dismiss(camera.name)
@@ -274,16 +276,15 @@ class Cameras:
         for name in self._unerased:
             self._erasing(name)
 
-    def _tombstones(self, row: CameraRow) -> list[bytes]:
-        return [self._salted(h) for h in _hashes(row)]
-
     def _forget(self, rows: Rows, row: CameraRow, *, erase: bool) -> None:
         now = self._clock.wall_ns()
-        for hash_ in self._tombstones(row):
+        there = rows.cameras.get(name=row.name)
+        if there is None or there.camera_id != row.camera_id:
+            return  # another process has deleted it, and may have made another one since
+        for hash_ in map(self._salted, _hashes(row)):
             rows.gone.put(Gone(hash_, now))
         if not erase:
-            if (there := rows.cameras.get(name=row.name)) is not None:
-                rows.cameras.put(_keyless(there))
+            rows.cameras.put(_keyless(there))
             return
         rows.cameras.remove(name=row.name)
         rows.erasing.put(Erasing(row.name))

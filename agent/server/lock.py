@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 from agent.errors import UsageError
 from agent.exits import CANNOT_WRITE, TRY_LATER
@@ -33,30 +33,42 @@ class StoreLock:
         except OSError:
             self._file.close()
             raise UsageError(f"the store {root} is in use by another camera server", TRY_LATER) from None
+        self._clear()  # of what a killed one said
 
     def say(self, settings: ServerSettings, port: int, ftp_port: int | None) -> None:
         """Where the server is reached, for commands: it may run with other settings than they are given."""
         told = {name: getattr(settings, name) for name in REACHED} | {"port": port, "ftp_port": ftp_port}
         with suppress(OSError):  # a full disk
-            self._file.truncate(0)
-            self._file.write(json.dumps({"pid": os.getpid(), "settings": told}))
+            self._file.write(json.dumps(told))
             self._file.flush()
 
     def close(self) -> None:
-        with suppress(OSError):
-            self._file.truncate(0)  # what it said
+        self._clear()
         self._file.close()
+
+    def _clear(self) -> None:
+        with suppress(OSError):
+            self._file.truncate(0)
 
 
 def where(settings: ServerSettings) -> ServerSettings | None:
     """The settings, with the addresses of the server that runs on their store; None where none does."""
     try:
-        told = json.loads((settings.store_path / FILE).read_text())
-        with suppress(PermissionError):  # somebody else's
-            os.kill(told["pid"], 0)
-        return replace(settings, **told["settings"])
-    except (OSError, ValueError, LookupError, TypeError):
+        with open(settings.store_path / FILE) as file:
+            if _free(file):
+                return None  # what stands there was said by one that was killed
+            return replace(settings, **json.load(file))
+    except (OSError, ValueError, TypeError):
         return None
+
+
+def _free(file: TextIO) -> bool:
+    """Whether nobody holds it; also in another container, whose processes are not seen here."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

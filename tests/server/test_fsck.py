@@ -248,12 +248,12 @@ async def test_an_index_is_made_anew_from_the_files(store: Store) -> None:
     lock.close()
     with pytest.raises(UsageError, match="has an index"):
         await rebuild(store.root)
-    for name in ("index.db", "index.db-wal", "index.db-shm"):
-        (store.root / name).unlink(missing_ok=True)
+    aside = [path.rename(f"{path}.old") for path in store.root.glob("index.db*")]
     (store.file(8).parent / "77.jpg").write_bytes(b"no picture")
     (store.file(8).parent / "78.jpg.ab.tmp").write_bytes(b"\xff\xd8")
     done = await rebuild(store.root)
     assert (done.cameras, done.items, done.skipped) == (1, 11, 2)
+    assert all(path.exists() for path in aside), "what was moved away is somebody's"
     assert rows(store.root, items) == before
     assert rows(store.root, events) == events_before
     report = store.check()

@@ -86,6 +86,10 @@ def _enter(row: CameraRow, rows: Rows) -> None:
     rows.cameras.add(row)
 
 
+def _put(row: CameraRow, rows: Rows) -> None:
+    rows.cameras.put(row)
+
+
 async def test_what_another_process_did_just_now_is_not_undone(server: CameraServer) -> None:
     """Its deletion would be, or its new camera would have the id of the former one."""
     await server.issue_token("porch")
@@ -108,3 +112,23 @@ async def test_what_another_process_did_just_now_is_not_undone(server: CameraSer
     await cameras.refresh()
     await cameras.add("porch")
     assert await cameras.renew_token("porch")
+
+
+async def test_an_end_is_not_that_of_what_another_process_made_of_the_camera(server: CameraServer) -> None:
+    """It gave it more time, or deleted it and made another one of its name, and the server has not noticed yet."""
+    cameras = server._cameras
+    other = Archive(server.settings.store_path)
+    past = CameraSettings(ends_ns=1)
+    for name in ("porch", "yard"):
+        await cameras.add(name)
+    rows = await other.index.read(lambda rows: rows.cameras.find())
+    for row, new in zip(rows, ({"settings": "{}"}, {"camera_id": "0" * 16, "settings": "{}"}), strict=True):
+        cameras._adopt(replace(row, settings=past.dumps()))
+        await other.index.write(partial(_put, replace(row, created_ns=7, **new)))
+    await cameras.end_due()
+    assert [row.created_ns for row in await other.index.read(lambda rows: rows.cameras.find())] == [7, 7]
+    await other.index.write(partial(_put, replace(rows[0], camera_id="1" * 16)))
+    await cameras.remove("porch")
+    await cameras.refresh()
+    assert [camera.name for camera in cameras.all()] == ["porch", "yard"] and not list(cameras._unerased)
+    await other.close()

@@ -266,6 +266,8 @@ async def test_the_commands(tmp_path: Path) -> None:
     said = await run("add", "yard")
     assert "To paste" in said and "-re before -i" in said, "a film of an hour would be over in a minute"
     assert "No server runs on this store now" in said
+    (tmp_path / "store" / "server.lock").write_text('{"port": 7}')  # as who was killed leaves it
+    assert "No server runs on this store now" in await run("keys", "yard")
     assert "`virtual keys porch`" in await run("add", "porch", code=2), "a camera that uploads keeps its keys"
     renewed = json.loads(await run("keys", "porch", "--json"))
     assert renewed["token"] != made["token"]

@@ -16,6 +16,7 @@ from agent.server.sqlite.database import SqliteIndex, read_only
 __all__ = ["FILE", "SqliteIndex", "move", "open_index", "remove", "snapshot", "there"]
 
 FILE = "index.db"
+FILES = tuple(FILE + of for of in ("", "-wal", "-shm", "-journal"))
 
 
 def there(root: Path) -> bool:
@@ -30,8 +31,8 @@ def open_index(root: Path, *, durable: bool = True) -> SqliteIndex:
 
 def remove(root: Path) -> None:
     """No index is in this folder any more, nor a log of one."""
-    for path in root.glob(FILE + "*"):
-        path.unlink()
+    for name in FILES:  # not what somebody put aside as index.db.old
+        (root / name).unlink(missing_ok=True)
 
 
 def move(where: Path, root: Path) -> None:
