@@ -106,6 +106,8 @@ class Sharing:
             frame = await camera.picture(self._clock.monotonic_ns())
             data = frame.data if frame else None
             if frame is not None:
+                age_ns = self._clock.monotonic_ns() - frame.pts_ns  # by our clock: an agent's own may be wrong
+                headers["X-Age-Ms"] = f"{age_ns / 1e6:.0f}"
                 headers["X-Time-Ms"] = f"{frame.wall_ns / 1e6:.3f}"
         else:
             data = await self._catalog.thumb(event)

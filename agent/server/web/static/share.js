@@ -54,8 +54,8 @@ async function mind() {
       when.textContent = "This link does not open anything any more.";
       return;
     }
-    const came = Number(answer.headers.get("X-Time-Ms")), now = Date.parse(answer.headers.get("Date"));
-    const live = answer.ok && now - came < OLD_MS;
+    const came = Number(answer.headers.get("X-Time-Ms"));
+    const live = answer.ok && Number(answer.headers.get("X-Age-Ms")) < OLD_MS;
     const old = `not live: this picture came at ${new Date(came).toLocaleString()}`;
     when.textContent = !answer.ok ? "waiting for the camera" : live ? "live" : old;
     const wanted = live && source ? "film.mjpeg" : `picture.jpg?${came}`; // first what is there
