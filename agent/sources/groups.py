@@ -64,6 +64,7 @@ class Groups:
                 return None
             self._sets = self._newest
             self._base = frame.index
+        self._changes.keep(frame.pts_ns)
         self._chain_bytes = len(frame.data)
         self._last = replace(frame, index=frame.index - self._base)
         return self._last

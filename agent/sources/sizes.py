@@ -13,18 +13,27 @@ LASTS_NS = 5_000_000_000
 
 
 class Changes:
-    """Of what a camera sends: a change begins a run at once, unless there are many; then what it leads to must last."""
+    """Of what a camera sends: a change begins a run at once, unless there are many; then what it leads to must last.
+
+    Where nothing of the run comes any more for as long as the many would take, it is over whatever comes.
+    """
 
     def __init__(self) -> None:
         self._last = deque([-UNSTEADY_NS] * CHANGES, CHANGES)
+        self._run_ns = 0
 
     def add(self, came_ns: int) -> None:
         """Another size than that of the picture before, or other parameter sets."""
         self._last.append(came_ns)
 
+    def keep(self, now_ns: int) -> None:
+        """A picture of the run came."""
+        self._run_ns = now_ns
+
     def believed(self, now_ns: int) -> bool:
         """Whether what comes since the last change may begin a run."""
-        return now_ns - self._last[0] >= UNSTEADY_NS or now_ns - self._last[-1] >= LASTS_NS
+        since_ns = max(now_ns - self._last[0], now_ns - self._run_ns)
+        return since_ns >= UNSTEADY_NS or now_ns - self._last[-1] >= LASTS_NS
 
 
 class Sizes:
@@ -49,9 +58,11 @@ class Sizes:
         self._index += 1
         if size == self.size or self.size is None:
             self.size = size
+            self._changes.keep(came_ns)
             return index
         if not self._changes.believed(came_ns):
             self.left_out += 1
             return None
+        self._changes.keep(came_ns)
         self.size, self._index = size, 1
         return 0

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from agent.frame import Clip, Codec, Decision, Frame
+from agent.media.h264 import ParameterSets
 from agent.media.jpeg import inspect
 from agent.pipeline import Pipeline
 from agent.recorder import Closed, Opened
+from agent.sources import groups as groups_module
 from agent.sources.groups import Groups
 from agent.sources.mjpeg import MjpegSource
 from agent.sources.sizes import Sizes
@@ -54,6 +56,14 @@ def test_after_many_changes_another_size_is_believed_that_lasts() -> None:
     found = numbered("ABAB" + "A" * 60)
     assert found[:4] == ["A0", "B0", "A0", "B0"] and found[4:] == [f"A{i}" for i in range(10)]
     assert numbered("ABAB" + "A" * 60 + "B" * 60 + "A" * 3)[-3:] == ["A0", "A1", "A2"]
+
+
+def test_what_never_comes_again_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(numbered("ABCA" + "BC" * 100)) > 50
+    monkeypatch.setattr(groups_module, "parameter_sets", lambda codec, data: ParameterSets(codec, (), (data,), (data,)))
+    groups = Groups()  # an encoder that describes each keyframe differently
+    placed = [groups.place(Frame(Codec.H264, b"%d" % n, True, 2 * n * SECOND, 0, n)) for n in range(60)]
+    assert sum(frame is not None for frame in placed) == 4 + 11
 
 
 def test_after_many_changes_other_parameter_sets_are_believed_that_last(tmp_path: Path) -> None:
