@@ -72,9 +72,11 @@ class Accounts:
         self._one = asyncio.Semaphore(1)  # scrypt takes 16 MiB and a core for a while
 
     async def load(self) -> None:
-        """Read the accounts; also whenever another process may have changed them."""
+        """Read the accounts; also whenever another process may have changed them.
 
-        accounts, grants = await self._index.read(lambda rows: (rows.accounts.find(), rows.grants.find()))
+        In turn with what is written: a password or right that changes meanwhile would be back as it was.
+        """
+        accounts, grants = await self._index.write(lambda rows: (rows.accounts.find(), rows.grants.find()))
         self._accounts = {r.id: Account(r.id, r.name, r.role) for r in accounts}
         self._secrets = {r.id: (r.salt, r.hash) for r in accounts}
         self._grants = {}

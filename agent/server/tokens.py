@@ -28,7 +28,8 @@ class Tokens:
         self._tokens: dict[bytes, Token] = {}
 
     async def load(self) -> None:
-        self._tokens = {t.hash: t for t in await self._index.read(lambda rows: rows.tokens.find())}
+        """As `Accounts.load`."""
+        self._tokens = {t.hash: t for t in await self._index.write(lambda rows: rows.tokens.find())}
 
     async def create(self, who: Who, name: str, scope: str, camera: str, life_s: float) -> tuple[Token, str]:
         """The token's row and the token itself, which is nowhere else.
@@ -62,7 +63,7 @@ class Tokens:
         for key, token in list(self._tokens.items()):
             if token.id == id_ and token.account == account:
                 await self._index.write(lambda rows: rows.tokens.remove(id=id_))
-                del self._tokens[key]
+                self._tokens.pop(key, None)  # another request may have been first
                 return True
         return False
 

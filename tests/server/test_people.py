@@ -16,6 +16,7 @@ from yarl import URL
 from agent.clock import SystemClock
 from agent.frame import ItemType
 from agent.media import clip
+from agent.server.accounts import Who
 from agent.server.app import CameraServer
 from agent.server.web import films
 from tests.e2e.product import command
@@ -200,6 +201,17 @@ async def manager(server: CameraServer, anna: Person, life_s: float) -> AsyncIte
     made = await anna.ask("POST", "/api/v1/tokens", 201, json={"name": "all", "scope": "manage", "life_s": life_s})
     async with person(server, made["token"]) as program:
         yield made, program
+
+
+async def test_what_is_taken_away_is_not_back_when_all_is_read_anew(start: Start) -> None:
+    server = await start()
+    tokens = server._tokens
+    anna = await server._accounts.create("anna", PASSWORD, "owner")
+    for n in range(100):
+        token, secret = await tokens.create(Who(anna.id, "owner", True), "t", "read", "", 60)
+        loads = (tokens.load() for _ in range(n % 5))
+        await asyncio.gather(*loads, *(tokens.revoke(token.id, anna.id) for _ in range(2)), tokens.load())
+        assert tokens.holder(secret)() is None
 
 
 async def test_a_token_makes_none_that_outlives_it(start: Start) -> None:
