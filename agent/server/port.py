@@ -94,12 +94,18 @@ class Port:
 
 
 def noting_browsers(port: Callable[[], Port | None]) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """The middleware that tells the port of them."""
+    """The middleware that tells the port of them.
+
+    Only of a page that opens, when they connect ahead: one that is open asks now and then, on what is connected, and no
+    camera at the same address would be greeted for as long as it is looked at.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         here = port()
-        if here is not None and request.remote and BROWSER in request.headers.get("User-Agent", ""):
+        browser = BROWSER in request.headers.get("User-Agent", "")
+        opens = "text/html" in request.headers.get("Accept", "") or request.path.startswith("/static/")
+        if here is not None and request.remote and browser and opens:
             here.browser_at(request.remote)
         return await handler(request)
 

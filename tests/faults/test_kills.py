@@ -68,7 +68,7 @@ def test_a_kill_at_file_calls_of_the_whole_program(killpoint: Path, tmp_path: Pa
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("side", "files"), [("agent", ["#-head.seg", "mark.tmp"]), ("server", ["incoming/#", "index.db-wal"])]
+    ("side", "files"), [("agent", ["#-head.seg", "mark.tmp"]), ("server", ["incoming/#-#", "index.db-wal"])]
 )
 def test_a_kill_at_every_file_call_of_the_whole_program(
     killpoint: Path, tmp_path: Path, side: str, files: list[str]

@@ -97,6 +97,7 @@ async def test_what_a_browser_connects_ahead_is_not_greeted(ftp: Ftp, tls: bool)
     def work() -> tuple[bytes, bytes]:
         with connect("127.0.0.1") as ahead, connect("127.0.0.2") as camera:
             asked = f"GET /login HTTP/1.1\r\nHost: 127.0.0.1:{ftp.port}\r\nUser-Agent: Mozilla/5.0\r\n"
+            asked += "Accept: text/html,*/*\r\n"
             with socket.create_connection(("127.0.0.1", ftp.port), timeout=5) as browser:
                 browser.sendall(asked.encode() + b"\r\n")
                 assert browser.recv(1000).startswith(b"HTTP/1.1 200")
@@ -107,6 +108,20 @@ async def test_what_a_browser_connects_ahead_is_not_greeted(ftp: Ftp, tls: bool)
 
     greeting, answer = await asyncio.to_thread(work)
     assert greeting[:4] == b"220 " and answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_camera_is_greeted_where_somebody_looks_at_an_open_page(ftp: Ftp) -> None:
+    def work() -> bytes:
+        asked = (
+            f"GET /api/v1/about HTTP/1.1\r\nHost: 127.0.0.1:{ftp.port}\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", ftp.port), timeout=5) as browser:
+            browser.sendall(asked.encode() + b"\r\n")
+            assert browser.recv(1000).startswith(b"HTTP/1.1 ")
+            with socket.create_connection(("127.0.0.1", ftp.port), timeout=15) as camera:
+                return camera.recv(1000)
+
+    assert (await asyncio.to_thread(work))[:4] == b"220 "
 
 
 async def test_a_page_asked_for_while_data_is_expected_is_a_page(ftp: Ftp) -> None:
