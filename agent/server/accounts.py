@@ -182,21 +182,20 @@ class Accounts:
 
     async def forgetful(self, code: str) -> Account | None:
         """Whose password the code sets; None when it is used up."""
-        id_ = await self._index.read(lambda rows: self._forgetful(rows, code))
-        return None if id_ is None else self._accounts.get(id_)
+        link = await self._index.read(lambda rows: self._link(rows, code, "password"))
+        return None if link is None else self._accounts.get(link.account)
 
-    def _forgetful(self, rows: Rows, code: str) -> int | None:
-        late = From(self._clock.wall_ns() + 1)
-        link = rows.links.get(hash=sha(code), kind="password", expires_ns=late)
-        return None if link is None else link.account
+    def _link(self, rows: Rows, code: str, kind: str) -> Link | None:
+        """What the code opens, while it does."""
+        return rows.links.get(hash=sha(code), kind=kind, expires_ns=From(self._clock.wall_ns() + 1))
 
     async def remind(self, code: str, new: str) -> Account | None:
         """Use the code; None when it is used up. Raises ValueError, and the code stays, for one that will not do."""
 
         def whose(rows: Rows) -> int | None:
-            id_ = self._forgetful(rows, code)
+            link = self._link(rows, code, "password")
             rows.links.remove(hash=sha(code), kind="password")
-            return id_
+            return None if link is None else link.account
 
         id_ = await self._set_password(new, whose)
         return None if id_ is None else self._accounts.get(id_)
@@ -250,9 +249,7 @@ class Accounts:
 
     async def invited(self, code: str) -> bool:
         """The invitation is open."""
-        late = From(self._clock.wall_ns() + 1)
-        link = await self._index.read(lambda rows: rows.links.get(hash=sha(code), kind="invite", expires_ns=late))
-        return link is not None
+        return await self._index.read(lambda rows: self._link(rows, code, "invite")) is not None
 
     async def accept(self, code: str, name: str, password: str) -> Account | None:
         """The new account; None when the invitation is used up. Raises ValueError as `create` does."""
@@ -268,10 +265,9 @@ class Accounts:
 
         Raises ValueError, in words for the person, where it gives nothing, and leaves it for somebody else.
         """
-        late = From(self._clock.wall_ns() + 1)
 
         def run(rows: Rows) -> Link | None:
-            link = rows.links.get(hash=sha(code), kind="invite", expires_ns=late)
+            link = self._link(rows, code, "invite")
             row = rows.accounts.get(id=account.id)
             camera = rows.cameras.get(name=link.camera) if link and link.camera else None
             if link is None or row is None or (link.camera and camera is None):
