@@ -262,32 +262,35 @@ def media(
     request: web.Request, data: bytes, etag: str, media_type: str, name: str = "", cache: str = FOREVER
 ) -> web.Response:
     """Original bytes with ETag, and as much of them as a Range asks for (RFC 9110, one range)."""
-    headers = {"ETag": f'"{etag}"', "Cache-Control": cache, "Accept-Ranges": "bytes"}
-    if name:
-        headers["Content-Disposition"] = f'inline; filename="{name}"'
-    if any(e.value in (etag, "*") for e in request.if_none_match or ()):
-        return web.Response(status=304, headers=headers)
-    start, stop = wanted(request, etag, len(data))
-    if (start, stop) == (0, len(data)):
-        return web.Response(body=data, content_type=media_type, headers=headers)
-    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
-    return web.Response(status=206, body=data[start:stop], content_type=media_type, headers=headers)
+    headers = {"Cache-Control": cache} | ({"Content-Disposition": f'inline; filename="{name}"'} if name else {})
+    status, told, start, stop = _part(request, etag, len(data), headers)
+    if status == 304:
+        return web.Response(status=304, headers=told)
+    return web.Response(status=status, body=data[start:stop], content_type=media_type, headers=told)
 
 
 def begun(
     request: web.Request, etag: str, size: int, headers: Mapping[str, str]
 ) -> tuple[web.StreamResponse, int, int]:
     """An answer of so many bytes in all, as far as its head, and from where to where its body goes; none of a 304."""
+    status, told, start, stop = _part(request, etag, size, headers)
+    response = web.StreamResponse(status=status, headers=told)
+    if status != 304:
+        response.content_length = stop - start
+    return response, start, stop
+
+
+def _part(
+    request: web.Request, etag: str, size: int, headers: Mapping[str, str]
+) -> tuple[int, dict[str, str], int, int]:
+    """Status, head, and from where to where the body goes: 304 and nothing, 206 and a part, or 200 and the whole."""
     told = {**headers, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
     if any(e.value in (etag, "*") for e in request.if_none_match or ()):
-        return web.StreamResponse(status=304, headers=told), 0, 0
+        return 304, told, 0, 0
     start, stop = wanted(request, etag, size)
-    whole = (start, stop) == (0, size)
-    if not whole:
-        told["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-    response = web.StreamResponse(status=200 if whole else 206, headers=told)
-    response.content_length = stop - start
-    return response, start, stop
+    if (start, stop) == (0, size):
+        return 200, told, start, stop
+    return 206, told | {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}, start, stop
 
 
 def wanted(request: web.Request, etag: str, size: int) -> tuple[int, int]:
