@@ -122,11 +122,9 @@ class Cameras:
             if name not in self._cameras and len(self._cameras) >= MAX_CAMERAS:
                 raise UsageError(f"this server has {MAX_CAMERAS} cameras already")
             keys = new_keys(name)
-            chosen = (settings or CameraSettings()).dumps()
             row = self._rows.get(name) or CameraRow(name, account, "", None, None, "", camera_id=new_id())
-            token, password = sha(keys.token), sha(keys.password)
-            row = replace(row, login=keys.login, token_hash=token, password_hash=password, settings=chosen)
-            if not await self._put(row):
+            row = replace(row, login=keys.login, settings=(settings or CameraSettings()).dumps())
+            if not await self._put(replace(row, token_hash=sha(keys.token), password_hash=sha(keys.password))):
                 raise UsageError(f"another process has just added or deleted '{name}'; try again")
         return keys
 
@@ -260,15 +258,16 @@ class Cameras:
         if abs(now - self._tidied_ns) >= TIDY_NS:
             await self._archive.index.write(lambda rows: rows.gone.remove(at_ns=Below(now - GONE_NS)))
             self._tidied_ns = now
-        if any(c.ended(now) for c in self._cameras.values()):
+        over = [c for c in self._cameras.values() if c.ended(now)]
+        over = [c for c in over if c.settings.at_end == "burn" or _hashes(self._rows[c.name])]
+        if over:
             await self.refresh()  # another process may have given one more time
-        for camera in [c for c in self._cameras.values() if c.ended(now)]:
+        for camera in [c for c in over if c.ended(now) and not c.gone]:
             if camera.settings.at_end == "burn":
                 await self._dismiss(camera.name)
                 continue
             async with self._changing:
-                row = self._rows.get(camera.name)
-                if row is None or (row.password_hash is None and row.token_hash is None):
+                if (row := self._rows.get(camera.name)) is None or not _hashes(row):
                     continue
                 await self._archive.index.write(partial(self._forget, row=row, erase=False))
                 self._close_sessions(camera.name, DELETED, "camera ended")
